@@ -1,0 +1,1 @@
+"""Readers and writers of other formats: one file a format, one registry line each."""

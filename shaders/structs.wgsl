@@ -1,0 +1,57 @@
+// Every struct and constant that shaders, Python and JavaScript share. viewer/layout.py reads this file into layout.json;
+// nothing else declares a struct. Grammar it accepts: `const NAME: u32 = 1u;`, `const NAME: f32 = 1.0;`, and structs of
+// scalars, vectors, matrices and arrays of fixed length.
+
+// Splats a workgroup projects, and the invocations of every compute stage.
+const GROUP: u32 = 256u;
+
+// What one frame needs to know. Lengths in pixels unless said otherwise.
+struct Frame {
+  viewport: vec2f,      // width, height
+  focal: vec2f,         // fx, fy
+  principal: vec2f,     // cx, cy; pixel centres lie at +0.5
+  near: f32,            // world units; splats whose centre is nearer are dropped
+  dilation: f32,        // pixels^2 added to the diagonal of the 2D covariance (0.3 in 3DGS)
+  slope_min: vec2f,     // J is evaluated at x/z and y/z clamped to slope_min..slope_max
+  slope_max: vec2f,
+  alpha_cap: f32,       // alpha never exceeds it
+  antialias: u32,       // 1: opacity is scaled by sqrt(det / det dilated) (Mip-Splatting)
+  key_base: u32,        // bit pattern of the float32 depth that gets the largest key
+  key_shift: u32,       // depth bit patterns are shifted right by it, so that KEY_BITS are enough
+  max_groups: u32,      // workgroups a dimension of a dispatch may have
+  groups: u32,          // workgroups of 256 splats that project writes this frame
+  background: vec4f,    // rgb 0..1; a is 1 when the target is to be opaque
+}
+
+// The linear part of camera-from-layer: camera coordinates of a point relative to the camera centre.
+struct LayerView {
+  linear: mat3x3f,
+}
+
+// One workgroup of project: a cluster of a pool, or up to 256 rows of a record buffer.
+struct Draw {
+  offset: vec3f,        // cluster: box minimum - camera; records: - camera; layer coordinates, computed in float64
+  slot: u32,            // cluster: pool slot; records: first row
+  layer: u32,           // index into the LayerViews
+  sh_degree: u32,       // degree to evaluate: 0 while the cluster's SH has not arrived
+  count: u32,           // splats, 1..256
+  unused: u32,
+}
+
+// The groups that one dispatch of project covers, and how its record buffer is laid out.
+struct Span {
+  first: u32,           // first group, an index into the Draws
+  groups: u32,
+  stride: u32,          // floats a record: 10 + 3 * SH coefficients
+  sh_coefficients: u32, // 1, 4, 9 or 16
+}
+
+// A splat on the screen.
+struct Projected {
+  center: vec2f,        // pixels
+  major: vec2f,         // sigma along the major axis times its direction, pixels
+  minor: f32,           // sigma along the minor axis, pixels
+  depth: f32,           // view z, world units
+  rg: u32,              // two float16: colour
+  ba: u32,              // two float16: colour, opacity
+}

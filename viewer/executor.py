@@ -1,0 +1,189 @@
+"""Runs a resolved plan on a wgpu device: makes what it names, loops over its passes. Decides nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+import wgpu
+from numpy.typing import NDArray
+
+from splatlens.viewer.assets import SHADERS
+from splatlens.viewer.errors import DeviceError
+
+#: WebGPU's default limits, asked for by name: wgpu-py's own default device grants more, and overruns would pass in tests.
+DEFAULT_LIMITS = {
+    "max-storage-buffers-per-shader-stage": 8,
+    "max-compute-invocations-per-workgroup": 256,
+    "max-compute-workgroup-storage-size": 16384,
+    "max-storage-buffer-binding-size": 128 << 20,
+    "max-buffer-size": 256 << 20,
+    "max-compute-workgroups-per-dimension": 65535,
+}
+_LARGER = ("max-storage-buffer-binding-size", "max-buffer-size")
+
+
+def request_device(*, default_limits: bool = False) -> wgpu.GPUDevice:
+    """A device with WebGPU's default limits, and larger buffers where the adapter has them. Raises DeviceError."""
+    try:
+        adapter = wgpu.gpu.request_adapter_sync(power_preference="high-performance")
+    except RuntimeError as error:
+        raise DeviceError(
+            f"no GPU adapter: {error}. Install a Vulkan driver (a software one: `apt install mesa-vulkan-drivers libvulkan1`), or draw with --reference"
+        ) from error
+    limits = dict(DEFAULT_LIMITS)
+    if not default_limits:
+        limits |= {name: int(adapter.limits[name]) for name in _LARGER}
+    return adapter.request_device_sync(required_limits=limits)
+
+
+def adapter_name(device: wgpu.GPUDevice) -> str:
+    """`device (driver, backend)` of the adapter a device came from."""
+    info = device.adapter.info
+    return f"{info.get('device')} ({info.get('description')}, {info.get('backend_type')})"
+
+
+@cache
+def joined_source(files: tuple[str, ...]) -> str:
+    """A stage's WGSL: its files joined by newlines, nothing replaced."""
+    return "\n".join((SHADERS / f).read_text() for f in files)
+
+
+class Executor:
+    """Holds the GPU objects of a plan. Buffers keep their contents as long as a plan does not ask for larger ones."""
+
+    def __init__(self, device: wgpu.GPUDevice) -> None:
+        self.device = device
+        self.buffers: dict[str, wgpu.GPUBuffer] = {}
+        self.textures: dict[str, wgpu.GPUTexture] = {}
+        self._pipelines: dict[Any, Any] = {}
+        self._groups: dict[Any, Any] = {}
+
+    def prepare(self, plan: Mapping[str, Any]) -> None:
+        """Makes the buffers and textures the plan names, where they are absent, too small or of another size."""
+        limit = int(self.device.limits["max-storage-buffer-binding-size"])
+        for name, b in plan["buffers"].items():
+            old = self.buffers.get(name)
+            if old is not None and old.size >= b["size"]:
+                continue
+            if b["size"] > limit:
+                raise DeviceError(f"buffer {name} needs {b['size']:,} bytes, this adapter binds at most {limit:,}: use a smaller --budget")
+            if old is not None:
+                old.destroy()
+            usage = 0
+            for u in b["usage"]:
+                usage |= wgpu.BufferUsage[u]
+            self.buffers[name] = self.device.create_buffer(label=name, size=b["size"], usage=usage)
+            self._groups.clear()
+        for name, t in plan["textures"].items():
+            size = (t["width"], t["height"], 1)
+            texture = self.textures.get(name)
+            if texture is not None and tuple(texture.size) == size:
+                continue
+            usage = 0
+            for u in t["usage"]:
+                usage |= wgpu.TextureUsage[u]
+            self.textures[name] = self.device.create_texture(label=name, size=size, format=t["format"], usage=usage)
+            self._groups.clear()
+
+    def write(self, name: str, data: NDArray[Any] | bytes, offset: int = 0) -> None:
+        """Queues bytes into a buffer."""
+        view = np.ascontiguousarray(data) if isinstance(data, np.ndarray) else data
+        if (view.nbytes if isinstance(view, np.ndarray) else len(view)) > 0:
+            self.device.queue.write_buffer(self.buffers[name], offset, view)
+
+    def read(self, name: str, dtype: Any = np.uint32) -> NDArray[Any]:
+        """A buffer's contents, waited for."""
+        return np.frombuffer(self.device.queue.read_buffer(self.buffers[name]), dtype)
+
+    def read_texture(self, name: str) -> NDArray[np.float32]:
+        """(height, width, 4) float32 of an rgba16float or rgba32float texture, waited for."""
+        texture = self.textures[name]
+        width, height, _ = texture.size
+        kind = {"rgba16float": np.float16, "rgba32float": np.float32, "rgba8unorm": np.uint8}[texture.format]
+        row = -(-width * 4 * np.dtype(kind).itemsize // 256) * 256  # rows of a copied texture are padded to 256 bytes
+        data = self.device.queue.read_texture({"texture": texture}, {"bytes_per_row": row, "rows_per_image": height}, (width, height, 1))
+        rows = np.frombuffer(data, np.uint8).reshape(height, row)[:, : width * 4 * np.dtype(kind).itemsize]
+        return np.ascontiguousarray(rows).view(kind).reshape(height, width, 4).astype(np.float32)
+
+    def run(self, plan: Mapping[str, Any]) -> None:
+        """Encodes every pass of the plan and submits them as one command buffer."""
+        self._submit(plan["passes"])
+
+    def run_timed(self, plan: Mapping[str, Any]) -> dict[str, float]:
+        """Seconds of each pass by name, each submitted alone and waited for: for benchmarks."""
+        seconds: dict[str, float] = {}
+        for item in plan["passes"]:
+            start = time.perf_counter()
+            self._submit([item])
+            self.device.queue.on_submitted_work_done_sync()
+            seconds[item["name"]] = seconds.get(item["name"], 0.0) + time.perf_counter() - start
+        return seconds
+
+    def _submit(self, passes: Iterable[Mapping[str, Any]]) -> None:
+        encoder = self.device.create_command_encoder()
+        for item in passes:
+            pipeline = self._pipeline(item)
+            group = self._group(item, pipeline)
+            if "dispatch" in item:
+                p = encoder.begin_compute_pass(label=item["label"])
+                p.set_pipeline(pipeline)
+                p.set_bind_group(0, group)
+                d = item["dispatch"]
+                if "indirect" in d:
+                    p.dispatch_workgroups_indirect(self.buffers[d["indirect"]], d["offset"])
+                else:
+                    p.dispatch_workgroups(*d["groups"])
+                p.end()
+            else:
+                self._draw(encoder, item, pipeline, group)
+        self.device.queue.submit([encoder.finish()])
+
+    def _draw(self, encoder: Any, item: Mapping[str, Any], pipeline: Any, group: Any) -> None:
+        d = item["draw"]
+        attachments = [
+            {"view": self.textures[t["texture"]].create_view(), "load_op": t["load"], "store_op": "store", "clear_value": (0, 0, 0, 0)} for t in d["targets"]
+        ]
+        p = encoder.begin_render_pass(label=item["label"], color_attachments=attachments)
+        p.set_pipeline(pipeline)
+        p.set_bind_group(0, group)
+        if "indirect" in d:
+            p.draw_indirect(self.buffers[d["indirect"]], d.get("offset", 0))
+        else:
+            p.draw(d["vertices"])
+        p.end()
+
+    def _pipeline(self, item: Mapping[str, Any]) -> Any:
+        key = (tuple(item["source"]), item["name"], tuple(sorted(item["constants"].items())), str(item.get("draw", {}).get("targets")))
+        if key in self._pipelines:
+            return self._pipelines[key]
+        module = self.device.create_shader_module(label=item["name"], code=joined_source(tuple(item["source"])))
+        if "dispatch" in item:
+            stage = {"module": module, "entry_point": item["name"], "constants": item["constants"]}
+            made = self.device.create_compute_pipeline(label=item["name"], layout="auto", compute=stage)
+        else:
+            targets = [{"format": self.textures[t["texture"]].format, **({"blend": t["blend"]} if "blend" in t else {})} for t in item["draw"]["targets"]]
+            made = self.device.create_render_pipeline(
+                label=item["name"],
+                layout="auto",
+                vertex={"module": module, "entry_point": f"{item['name']}_vs", "constants": item["constants"]},
+                fragment={"module": module, "entry_point": f"{item['name']}_fs", "constants": item["constants"], "targets": targets},
+                primitive={"topology": "triangle-list", "cull_mode": "none"},
+            )
+        self._pipelines[key] = made
+        return made
+
+    def _group(self, item: Mapping[str, Any], pipeline: Any) -> Any:
+        key = (item["label"], id(pipeline), tuple(item["bindings"]))
+        if key not in self._groups:
+            entries = []
+            for i, name in enumerate(item["bindings"]):
+                if name in self.buffers:
+                    entries.append({"binding": i, "resource": {"buffer": self.buffers[name], "offset": 0, "size": self.buffers[name].size}})
+                else:
+                    entries.append({"binding": i, "resource": self.textures[name].create_view()})
+            self._groups[key] = self.device.create_bind_group(label=item["label"], layout=pipeline.get_bind_group_layout(0), entries=entries)
+        return self._groups[key]

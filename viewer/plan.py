@@ -1,0 +1,120 @@
+"""Resolves shaders/pipeline.json and this frame's numbers into plain data: buffers, textures and passes. No GPU here.
+
+Grammar (docs/pipeline.md). A count is {"items": x, "per": y, "times": z} = ceil(x / y) * z, where x, y, z are integers, names of
+given numbers or constants, or "$field" of the entry of the list that a pass or buffer is repeated `for`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from splatlens.viewer.assets import SHADERS
+from splatlens.viewer.layout import layout
+
+Entry = Mapping[str, int | str]
+
+_ELEMENTS = {"u32": 4, "f32": 4, "i32": 4, "vec4u": 16}
+_BUFFER_KEYS = {"element", "items", "per", "times", "usage", "for"}
+_TEXTURE_KEYS = {"format", "width", "height", "usage"}
+_PASS_KEYS = {"name", "source", "bindings", "constants", "for", "dispatch", "draw"}
+_DRAW_KEYS = {"targets", "vertices", "indirect", "depth"}
+
+
+@cache
+def pipeline() -> dict[str, Any]:
+    """The frame of shaders/pipeline.json."""
+    result: dict[str, Any] = json.loads((SHADERS / "pipeline.json").read_text())
+    return result
+
+
+def spread(groups: int, limit: int) -> list[int]:
+    """Workgroups [x, y, z] of at most `limit` each whose product is at least `groups`; shaders number them x first."""
+    x = min(groups, limit)
+    y = min(-(-groups // max(x, 1)), limit)
+    z = -(-groups // max(x * y, 1))
+    if z > limit:
+        raise ValueError(f"{groups} workgroups do not fit {limit} a dimension")
+    return [x, y, z]
+
+
+def resolve(frame: Mapping[str, Any], numbers: Mapping[str, int], lists: Mapping[str, Sequence[Entry]]) -> dict[str, Any]:
+    """Plain JSON of one frame: {"buffers": {name: {size, usage}}, "textures": {...}, "passes": [...]}.
+
+    numbers: named counts, among them max_groups. lists: what passes and buffers are repeated for (layers, digits);
+    lists of the frame itself are overridden by those given. Raises ValueError for unknown keys and names.
+    """
+    constants = layout()["constants"]
+    every = {**frame.get("lists", {}), **lists}
+
+    def number(value: int | str, entry: Entry | None) -> int:
+        if isinstance(value, int):
+            return value
+        if value.startswith("$"):
+            if entry is None or value[1:] not in entry:
+                raise ValueError(f"pipeline.json: {value} is not a field of the list entry")
+            return int(entry[value[1:]])
+        if value in numbers:
+            return int(numbers[value])
+        if value in constants:
+            return int(constants[value])
+        raise ValueError(f"pipeline.json: no number named {value!r}")
+
+    def count(item: Mapping[str, Any], entry: Entry | None) -> int:
+        return -(-number(item["items"], entry) // number(item.get("per", 1), entry)) * number(item.get("times", 1), entry)
+
+    def check(item: Mapping[str, Any], keys: set[str], where: str) -> None:
+        if unknown := set(item) - keys:
+            raise ValueError(f"pipeline.json: {where}: unknown key {sorted(unknown)[0]!r}")
+
+    def entries(item: Mapping[str, Any]) -> Sequence[Entry | None]:
+        return every[item["for"]] if "for" in item else (None,)
+
+    buffers: dict[str, Any] = {}
+    for name, item in frame["buffers"].items():
+        check(item, _BUFFER_KEYS, f"buffer {name}")
+        element = item["element"]
+        size = _ELEMENTS[element] if element in _ELEMENTS else layout()["structs"][element]["size"]
+        for i, entry in enumerate(entries(item)):
+            # A binding must not be empty, and 16 bytes is the least a uniform may have.
+            buffers[name if entry is None else f"{name}.{i}"] = {"size": max(16, -(-count(item, entry) * size // 4) * 4), "usage": item["usage"]}
+
+    textures: dict[str, Any] = {}
+    for name, item in frame.get("textures", {}).items():
+        check(item, _TEXTURE_KEYS, f"texture {name}")
+        textures[name] = {"format": item["format"], "width": number(item["width"], None), "height": number(item["height"], None), "usage": item["usage"]}
+
+    def resource(name: str, index: int, entry: Entry | None) -> str:
+        if name.startswith("$"):
+            name = str((entry or {})[name[1:]])
+        for candidate in (f"{name}.{index}", name):
+            if candidate in buffers or candidate in textures:
+                return candidate
+        raise ValueError(f"pipeline.json: no buffer or texture named {name!r}")
+
+    passes = []
+    for item in frame["passes"]:
+        check(item, _PASS_KEYS, f"pass {item.get('name')}")
+        for i, entry in enumerate(entries(item)):
+            out: dict[str, Any] = {
+                "name": item["name"],
+                "label": item["name"] if entry is None else f"{item['name']}.{i}",
+                "source": item["source"],
+                "bindings": [resource(b, i, entry) for b in item["bindings"]],
+                "constants": {k: number(v, entry) for k, v in item.get("constants", {}).items()},
+            }
+            if "dispatch" in item:
+                d = item["dispatch"]
+                if "indirect" in d:
+                    out["dispatch"] = {"indirect": resource(d["indirect"], i, entry), "offset": d.get("offset", 0)}
+                else:
+                    out["dispatch"] = {"groups": spread(count(d, entry), number("max_groups", None))}
+                    if out["dispatch"]["groups"][0] == 0:
+                        continue
+            else:
+                check(item["draw"], _DRAW_KEYS, f"draw of {item['name']}")
+                out["draw"] = item["draw"]
+            passes.append(out)
+    return {"buffers": buffers, "textures": textures, "passes": passes}

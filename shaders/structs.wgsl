@@ -4,6 +4,11 @@
 
 // Splats a workgroup projects, and the invocations of every compute stage.
 const GROUP: u32 = 256u;
+// Bits of a depth key that sorting looks at, and the key of a splat that is not drawn.
+const KEY_BITS: u32 = 20u;
+const KEY_CULLED: u32 = 0xffffffffu;
+// The constant spherical harmonic, 1 / (2 sqrt(pi)).
+const SH_C0: f32 = 0.28209479177387814;
 
 // What one frame needs to know. Lengths in pixels unless said otherwise.
 struct Frame {

@@ -1,0 +1,58 @@
+// EWA projection of one splat (Zwicker et al. 2001; Kerbl et al. 2023) into a Projected record and its sort key.
+// Needs the global `frame`.
+
+// Depth as a key of KEY_BITS bits, the farthest first (depth_keys in viewer/frame.py).
+fn depth_key(z: f32) -> u32 {
+  let bits = bitcast<u32>(z);
+  return min(select(0u, frame.key_base - bits, bits < frame.key_base) >> frame.key_shift, (1u << KEY_BITS) - 1u);
+}
+
+// Writes `out` and returns the splat's key, or KEY_CULLED where it can not touch the picture.
+// t: camera coordinates. axes: (camera-from-layer linear part) * R * S, so the camera-space covariance is axes * transpose(axes).
+fn project_splat(t: vec3f, axes: mat3x3f, opacity: f32, color: vec3f, out: ptr<function, Projected>) -> u32 {
+  if (!(t.z > frame.near) || !(255.0 * opacity > 1.0)) {
+    return KEY_CULLED;
+  }
+  let slope = t.xy / t.z;
+  let s = clamp(slope, frame.slope_min, frame.slope_max);
+  let f = frame.focal / t.z;
+  // Rows of J * axes: the 2D covariance is m * transpose(m).
+  let rows = transpose(axes);
+  let mx = f.x * vec3f(rows[0].x - s.x * rows[2].x, rows[0].y - s.x * rows[2].y, rows[0].z - s.x * rows[2].z);
+  let my = f.y * vec3f(rows[1].x - s.y * rows[2].x, rows[1].y - s.y * rows[2].y, rows[1].z - s.y * rows[2].z);
+  let a0 = dot(mx, mx);
+  let b = dot(mx, my);
+  let c0 = dot(my, my);
+  // det of the undilated covariance by Cauchy-Binet: a0 * c0 - b * b cancels to nothing for needles in float32.
+  let minors = cross(mx, my);
+  let det0 = dot(minors, minors);
+  let a = a0 + frame.dilation;
+  let c = c0 + frame.dilation;
+  let det = det0 + frame.dilation * (a0 + c0) + frame.dilation * frame.dilation;
+  var o = opacity;
+  if (frame.antialias == 1u) {
+    o *= sqrt(max(det0 / det, 0.005 * 0.005));
+  }
+  let k2 = 2.0 * log(255.0 * o);
+  let center = slope * frame.focal + frame.principal;
+  let extent = sqrt(max(k2, 0.0) * vec2f(a, c));
+  if (!(k2 > 0.0) || !all(center + extent > vec2f(0.0)) || !all(center - extent < frame.viewport)) {
+    return KEY_CULLED;
+  }
+  let half_difference = 0.5 * (a - c);
+  let radius = sqrt(half_difference * half_difference + b * b);
+  let lambda1 = 0.5 * (a + c) + radius;
+  let lambda2 = det / lambda1;
+  // The longer of the two equal forms of the eigenvector; any direction serves where the splat is round.
+  var direction = select(vec2f(b, radius - half_difference), vec2f(radius + half_difference, b), half_difference >= 0.0);
+  let length2 = dot(direction, direction);
+  direction = select(vec2f(1.0, 0.0), direction * inverseSqrt(length2), length2 > 1e-30);
+  (*out).center = center;
+  (*out).major = direction * sqrt(lambda1);
+  (*out).minor = sqrt(lambda2);
+  (*out).depth = t.z;
+  let rgb = min(max(color, vec3f(0.0)), vec3f(65504.0));
+  (*out).rg = pack2x16float(rgb.xy);
+  (*out).ba = pack2x16float(vec2f(rgb.z, min(o, 65504.0)));
+  return depth_key(t.z);
+}

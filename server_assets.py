@@ -1,0 +1,60 @@
+"""The browser client as one immutable bundle: static/ and shaders/ in memory, under a hash of all their bytes."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from splatlens.viewer.assets import SHADERS, STATIC
+
+#: Content types by suffix. A module with another type is refused by browsers, so the host's MIME table is not asked.
+MIME_TYPES = {
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".json": "application/json",
+    ".wgsl": "text/wgsl; charset=utf-8",
+    ".wasm": "application/wasm",
+    ".svg": "image/svg+xml",
+    ".html": "text/html; charset=utf-8",
+    ".png": "image/png",
+    ".lens": "application/vnd.splatlens",
+}
+#: What belongs to the client. HTML templates do not: they are rendered, never sent.
+CLIENT_SUFFIXES = (".js", ".mjs", ".css", ".json", ".wgsl", ".wasm", ".svg")
+
+
+@dataclass(frozen=True)
+class Asset:
+    """body: as on disk. gzipped: the same at level 9. mime: content type."""
+
+    body: bytes
+    gzipped: bytes
+    mime: str
+
+
+@dataclass(frozen=True)
+class Client:
+    """hash: 16 hexadecimal digits over every path and byte. files: by path relative to the hash, as `static/viewer.js`."""
+
+    hash: str
+    files: dict[str, Asset]
+
+    @property
+    def modules(self) -> list[str]:
+        """The JavaScript files, for modulepreload: without it each import level costs a round trip."""
+        return [p for p in self.files if p.endswith((".js", ".mjs"))]
+
+
+def load_client(static: Path = STATIC, shaders: Path = SHADERS) -> Client:
+    """Read the client from disk. A change on disk shows after the next start, under another hash."""
+    digest, files = hashlib.sha256(), {}
+    for folder, prefix in ((static, "static"), (shaders, "shaders")):
+        for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in CLIENT_SUFFIXES):
+            relative = f"{prefix}/{path.relative_to(folder).as_posix()}"
+            body = path.read_bytes()
+            digest.update(f"{relative}\0{len(body)}\0".encode() + body)
+            files[relative] = Asset(body, gzip.compress(body, 9, mtime=0), MIME_TYPES[path.suffix])
+    return Client(digest.hexdigest()[:16], files)

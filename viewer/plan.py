@@ -40,11 +40,13 @@ def spread(groups: int, limit: int) -> list[int]:
     return [x, y, z]
 
 
-def resolve(frame: Mapping[str, Any], numbers: Mapping[str, int], lists: Mapping[str, Sequence[Entry]]) -> dict[str, Any]:
+def resolve(
+    frame: Mapping[str, Any], numbers: Mapping[str, int], lists: Mapping[str, Sequence[Entry]], formats: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Plain JSON of one frame: {"buffers": {name: {size, usage}}, "textures": {...}, "passes": [...]}.
 
     numbers: named counts, among them max_groups. lists: what passes and buffers are repeated for (layers, digits);
-    lists of the frame itself are overridden by those given. Raises ValueError for unknown keys and names.
+    lists of the frame itself are overridden by those given. formats: textures whose format the device decides. Raises ValueError for unknown keys and names.
     """
     constants = layout()["constants"]
     every = {**frame.get("lists", {}), **lists}
@@ -84,7 +86,7 @@ def resolve(frame: Mapping[str, Any], numbers: Mapping[str, int], lists: Mapping
     textures: dict[str, Any] = {}
     for name, item in frame.get("textures", {}).items():
         check(item, _TEXTURE_KEYS, f"texture {name}")
-        textures[name] = {"format": item["format"], "width": number(item["width"], None), "height": number(item["height"], None), "usage": item["usage"]}
+        textures[name] = {"format": (formats or {}).get(name, item["format"]), "width": number(item["width"], None), "height": number(item["height"], None), "usage": item["usage"]}
 
     def resource(name: str, index: int, entry: Entry | None) -> str:
         if name.startswith("$"):

@@ -56,7 +56,7 @@ class Projection:
 
 
 def project(splats: Splats, camera: Camera, options: RenderOptions = RenderOptions()) -> Projection:
-    """EWA projection and SH colour of every splat that can touch the picture, sorted by depth (ties by row)."""
+    """EWA projection and SH colour of every splat that can touch the picture, sorted by float32 depth, ties by row."""
     view = camera.world_to_camera
     eye = camera.position
     relative = splats.means.astype(np.float64) - eye
@@ -83,7 +83,7 @@ def project(splats: Splats, camera: Camera, options: RenderOptions = RenderOptio
     extent = np.sqrt(k2[:, None] * np.stack([a, c], axis=1))
     seen = (k2 > 0) & ((center + extent > 0) & (center - extent < [camera.width, camera.height])).all(axis=1)
     keep = np.flatnonzero(seen)
-    keep = keep[np.argsort(z[keep], kind="stable")]
+    keep = keep[np.argsort(z[keep].astype(np.float32), kind="stable")]  # float32, as the rasterizers that trained the splats compare
     sh = splats.sh[row[keep]].astype(np.float64)
     direction = relative[keep] / np.linalg.norm(relative[keep], axis=1, keepdims=True)
     color = np.maximum(np.einsum("nk,nkc->nc", sh_basis(direction, sh.shape[1]), sh) + 0.5, 0)

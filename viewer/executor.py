@@ -24,6 +24,8 @@ DEFAULT_LIMITS = {
     "max-compute-workgroups-per-dimension": 65535,
 }
 FLOAT32_BLENDABLE = "float32-blendable"
+#: Format of the textures a frame declares as "canvas": headless there is none to ask.
+CANVAS_FORMAT = "rgba8unorm"
 _LARGER = ("max-storage-buffer-binding-size", "max-buffer-size")
 
 
@@ -95,7 +97,7 @@ class Executor:
             usage = 0
             for u in t["usage"]:
                 usage |= wgpu.TextureUsage[u]
-            self.textures[name] = self.device.create_texture(label=name, size=size, format=t["format"], usage=usage)
+            self.textures[name] = self.device.create_texture(label=name, size=size, format=CANVAS_FORMAT if t["format"] == "canvas" else t["format"], usage=usage)
             self._groups.clear()
 
     def write(self, name: str, data: NDArray[Any] | bytes, offset: int = 0) -> None:

@@ -1,7 +1,8 @@
 """Resolves shaders/pipeline.json and this frame's numbers into plain data: buffers, textures and passes. No GPU here.
 
-Grammar (docs/pipeline.md). A count is {"items": x, "per": y, "times": z} = ceil(x / y) * z, where x, y, z are integers, names of
-given numbers or constants, or "$field" of the entry of the list that a pass or buffer is repeated `for`.
+Grammar (docs/pipeline.md; static/plan.js gives the same JSON). A count is {"items": x, "per": y, "times": z} = ceil(x / y) * z, where x, y, z are integers, names of
+given numbers or constants, or "$field" of the entry of the list that a pass or buffer is repeated `for`. A texture of format
+"canvas" is what the page shows: its executor draws to the canvas, this one to an rgba8unorm texture.
 """
 
 from __future__ import annotations
@@ -72,7 +73,11 @@ def resolve(
             raise ValueError(f"pipeline.json: {where}: unknown key {sorted(unknown)[0]!r}")
 
     def entries(item: Mapping[str, Any]) -> Sequence[Entry | None]:
-        return every[item["for"]] if "for" in item else (None,)
+        if "for" not in item:
+            return (None,)
+        if item["for"] not in every:
+            raise ValueError(f"pipeline.json: no list named {item['for']!r}")
+        return every[item["for"]]
 
     buffers: dict[str, Any] = {}
     for name, item in frame["buffers"].items():

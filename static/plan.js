@@ -1,0 +1,194 @@
+// Resolves shaders/pipeline.json and this frame's numbers into plain data, as viewer/plan.py does. No GPU here.
+// The grammar is in docs/pipeline.md.
+
+import { structOf } from "./layout.js";
+
+/**
+ * @typedef {import("./layout.js").Layout} Layout
+ * @typedef {Record<string, number | string>} Entry one entry of a list that a buffer or pass is repeated for
+ * @typedef {number | string} Term a number, the name of one, or "$field" of the list entry
+ * @typedef {{items: Term, per?: Term, times?: Term}} Count ceil(items / per) * times
+ * @typedef {{src_factor: GPUBlendFactor, dst_factor: GPUBlendFactor, operation: GPUBlendOperation}} Blend
+ * @typedef {{texture: string, load: GPULoadOp, blend?: {color: Blend, alpha: Blend}}} Target
+ * @typedef {{targets: Target[], vertices?: number, indirect?: string, offset?: number}} Draw
+ * @typedef {{element: string, usage: string[], for?: string} & Count} FrameBuffer
+ * @typedef {{format: string, width: Term, height: Term, usage: string[]}} FrameTexture
+ * @typedef {{name: string, source: string[], bindings: string[], constants?: Record<string, Term>, for?: string,
+ *   dispatch?: Count | {indirect: string, offset?: number}, draw?: Draw}} FramePass
+ * @typedef {{lists?: Record<string, Entry[]>, buffers: Record<string, FrameBuffer>,
+ *   textures?: Record<string, FrameTexture>, passes: FramePass[]}} Frame
+ *
+ * @typedef {{size: number, usage: string[]}} PlanBuffer
+ * @typedef {{format: string, width: number, height: number, usage: string[]}} PlanTexture
+ * @typedef {{groups: number[]} | {indirect: string, offset: number}} PlanDispatch
+ * @typedef {{name: string, label: string, source: string[], bindings: string[], constants: Record<string, number>,
+ *   dispatch?: PlanDispatch, draw?: Draw}} PlanPass
+ * @typedef {{buffers: Record<string, PlanBuffer>, textures: Record<string, PlanTexture>, passes: PlanPass[]}} Plan
+ */
+
+/** Bytes of the scalar elements a buffer may have; all others are structs. @type {Record<string, number>} */
+const ELEMENTS = { u32: 4, f32: 4, i32: 4, vec4u: 16 };
+const BUFFER_KEYS = ["element", "items", "per", "times", "usage", "for"];
+const TEXTURE_KEYS = ["format", "width", "height", "usage"];
+const PASS_KEYS = ["name", "source", "bindings", "constants", "for", "dispatch", "draw"];
+const DRAW_KEYS = ["targets", "vertices", "indirect", "depth"];
+
+/**
+ * Workgroups [x, y, z] of at most `limit` each whose product is at least `groups`; shaders number them x first.
+ * @param {number} groups
+ * @param {number} limit
+ * @returns {number[]}
+ */
+export function spread(groups, limit) {
+  const x = Math.min(groups, limit);
+  const y = Math.min(Math.ceil(groups / Math.max(x, 1)), limit);
+  const z = Math.ceil(groups / Math.max(x * y, 1));
+  if (z > limit) throw new Error(`${groups} workgroups do not fit ${limit} a dimension`);
+  return [x, y, z];
+}
+
+/**
+ * Plain JSON of one frame, equal to viewer/plan.py's. Throws for unknown keys and names.
+ * @param {Frame} frame
+ * @param {Layout} layout
+ * @param {Record<string, number>} numbers named counts, among them max_groups
+ * @param {Record<string, Entry[]>} lists what passes and buffers are repeated for; they override the frame's own
+ * @returns {Plan}
+ */
+export function resolve(frame, layout, numbers, lists) {
+  const every = { ...frame.lists, ...lists };
+
+  /** @param {Term} value @param {Entry | null} entry @returns {number} */
+  const number = (value, entry) => {
+    if (typeof value === "number") return value;
+    if (value.startsWith("$")) {
+      const field = entry?.[value.slice(1)];
+      if (field === undefined) throw new Error(`pipeline.json: ${value} is not a field of the list entry`);
+      return Number(field);
+    }
+    const known = numbers[value] ?? layout.constants[value];
+    if (known === undefined) throw new Error(`pipeline.json: no number named '${value}'`);
+    return known;
+  };
+
+  /** @param {Count} item @param {Entry | null} entry */
+  const count = (item, entry) =>
+    Math.ceil(number(item.items, entry) / number(item.per ?? 1, entry)) * number(item.times ?? 1, entry);
+
+  /** @param {{for?: string}} item @returns {(Entry | null)[]} */
+  const entries = (item) => {
+    if (item.for === undefined) return [null];
+    const list = every[item.for];
+    if (!list) throw new Error(`pipeline.json: no list named '${item.for}'`);
+    return list;
+  };
+
+  /** @type {Record<string, PlanBuffer>} */
+  const buffers = {};
+  for (const [name, item] of Object.entries(frame.buffers)) {
+    check(item, BUFFER_KEYS, `buffer ${name}`);
+    const size = ELEMENTS[item.element] ?? structOf(layout, item.element).size;
+    entries(item).forEach((entry, i) => {
+      // A binding must not be empty, and 16 bytes is the least a uniform may have.
+      const bytes = Math.max(16, Math.ceil((count(item, entry) * size) / 4) * 4);
+      buffers[entry === null ? name : `${name}.${i}`] = { size: bytes, usage: item.usage };
+    });
+  }
+
+  /** @type {Record<string, PlanTexture>} */
+  const textures = {};
+  for (const [name, item] of Object.entries(frame.textures ?? {})) {
+    check(item, TEXTURE_KEYS, `texture ${name}`);
+    textures[name] = { format: item.format, width: number(item.width, null), height: number(item.height, null), usage: item.usage };
+  }
+
+  /** @param {string} name @param {number} index @param {Entry | null} entry @returns {string} */
+  const resource = (name, index, entry) => {
+    const wanted = name.startsWith("$") ? String(entry?.[name.slice(1)]) : name;
+    for (const candidate of [`${wanted}.${index}`, wanted]) {
+      if (candidate in buffers || candidate in textures) return candidate;
+    }
+    throw new Error(`pipeline.json: no buffer or texture named '${wanted}'`);
+  };
+
+  /** @type {PlanPass[]} */
+  const passes = [];
+  for (const item of frame.passes) {
+    check(item, PASS_KEYS, `pass ${item.name}`);
+    entries(item).forEach((entry, i) => {
+      /** @type {PlanPass} */
+      const out = {
+        name: item.name,
+        label: entry === null ? item.name : `${item.name}.${i}`,
+        source: item.source,
+        bindings: item.bindings.map((name) => resource(name, i, entry)),
+        constants: Object.fromEntries(Object.entries(item.constants ?? {}).map(([k, v]) => [k, number(v, entry)])),
+      };
+      if (item.dispatch) {
+        if ("indirect" in item.dispatch) {
+          out.dispatch = { indirect: resource(item.dispatch.indirect, i, entry), offset: item.dispatch.offset ?? 0 };
+        } else {
+          const groups = spread(count(item.dispatch, entry), number("max_groups", null));
+          if (groups[0] === 0) return;
+          out.dispatch = { groups };
+        }
+      } else if (item.draw) {
+        check(item.draw, DRAW_KEYS, `draw of ${item.name}`);
+        out.draw = item.draw;
+      }
+      passes.push(out);
+    });
+  }
+  return { buffers, textures, passes };
+}
+
+/**
+ * `resolve` that gives the same object again while numbers and lists hold the same values, so that a still scene allocates
+ * nothing and executors can key their caches by it.
+ * @param {Frame} frame
+ * @param {Layout} layout
+ * @returns {(numbers: Record<string, number>, lists: Record<string, Entry[]>) => Plan}
+ */
+export function createPlanner(frame, layout) {
+  /** @type {Plan | null} */
+  let plan = null;
+  /** @type {Record<string, number>} */
+  let lastNumbers = {};
+  /** @type {Record<string, Entry[]>} */
+  let lastLists = {};
+  return (numbers, lists) => {
+    if (plan && same(numbers, lastNumbers) && sameLists(lists, lastLists)) return plan;
+    plan = resolve(frame, layout, numbers, lists);
+    lastNumbers = { ...numbers };
+    lastLists = structuredClone(lists);
+    return plan;
+  };
+}
+
+/** @param {object} item @param {string[]} keys @param {string} where */
+function check(item, keys, where) {
+  const unknown = Object.keys(item).filter((key) => !keys.includes(key)).sort()[0];
+  if (unknown !== undefined) throw new Error(`pipeline.json: ${where}: unknown key '${unknown}'`);
+}
+
+/** @param {Entry} a @param {Entry} b */
+function same(a, b) {
+  let n = 0;
+  for (const key in a) {
+    if (a[key] !== b[key]) return false;
+    n++;
+  }
+  for (const _ in b) n--;
+  return n === 0;
+}
+
+/** @param {Record<string, Entry[]>} a @param {Record<string, Entry[]>} b */
+function sameLists(a, b) {
+  for (const key in b) if (!(key in a)) return false;
+  for (const key in a) {
+    const [x, y] = [a[key], b[key]];
+    if (y === undefined || x.length !== y.length) return false;
+    for (let i = 0; i < x.length; i++) if (!same(x[i], y[i])) return false;
+  }
+  return true;
+}

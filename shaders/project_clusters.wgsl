@@ -1,0 +1,68 @@
+// Projects clusters of the page pool: one workgroup a Draw, one invocation a splat.
+
+@group(0) @binding(0) var<uniform> frame: Frame;
+@group(0) @binding(1) var<uniform> span: Span;
+@group(0) @binding(2) var<storage, read> layers: array<LayerView>;
+@group(0) @binding(3) var<storage, read> draws: array<Draw>;
+@group(0) @binding(4) var<storage, read> geometry: array<u32>;
+@group(0) @binding(5) var<storage, read> sh_words: array<u32>;
+@group(0) @binding(6) var<storage, read_write> projected: array<Projected>;
+@group(0) @binding(7) var<storage, read_write> keys: array<u32>;
+@group(0) @binding(8) var<storage, read_write> visible: array<u32>;
+
+var<workgroup> visible_count: atomic<u32>;
+
+fn rotation_matrix(q: vec4f) -> mat3x3f {
+  let w = q.x;
+  let x = q.y;
+  let y = q.z;
+  let z = q.w;
+  return mat3x3f(
+    1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y + w * z), 2.0 * (x * z - w * y),
+    2.0 * (x * y - w * z), 1.0 - 2.0 * (x * x + z * z), 2.0 * (y * z + w * x),
+    2.0 * (x * z + w * y), 2.0 * (y * z - w * x), 1.0 - 2.0 * (x * x + y * y));
+}
+
+fn cluster_color(dc: vec3f, slot: u32, lane: u32, direction: vec3f, degree: u32) -> vec3f {
+  var sum = SH_C0 * dc;
+  let coefficients = (degree + 1u) * (degree + 1u);
+  for (var k = 1u; k < coefficients; k++) {
+    sum += sh_weight(k, direction) * decode_sh(slot, lane, k);
+  }
+  return sum + 0.5;
+}
+
+@compute @workgroup_size(GROUP)
+fn project_clusters(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let number = group_number(group, groups);
+  let live = number < span.groups;
+  let target_group = span.first + min(number, span.groups - 1u);
+  let draw = draws[target_group];
+  if (lane == 0u) {
+    atomicStore(&visible_count, 0u);
+  }
+  workgroupBarrier();
+  var splat: Projected;
+  var key = KEY_CULLED;
+  if (live && lane < draw.count) {
+    let s = decode_splat(draw.slot, lane, draw.offset);
+    let linear = layers[draw.layer].linear;
+    let t = linear * s.rel;
+    if (t.z > frame.near) {
+      let rotation = rotation_matrix(s.quat);
+      let axes = linear * mat3x3f(rotation[0] * s.scales.x, rotation[1] * s.scales.y, rotation[2] * s.scales.z);
+      key = project_splat(t, axes, s.opacity, cluster_color(s.dc, draw.slot, lane, normalize(s.rel), draw.sh_degree), &splat);
+    }
+  }
+  if (live) {
+    projected[target_group * GROUP + lane] = splat;
+    keys[target_group * GROUP + lane] = key;
+    if (key != KEY_CULLED) {
+      atomicAdd(&visible_count, 1u);
+    }
+  }
+  workgroupBarrier();
+  if (live && lane == 0u) {
+    visible[target_group] = atomicLoad(&visible_count);
+  }
+}

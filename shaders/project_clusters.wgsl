@@ -10,8 +10,6 @@
 @group(0) @binding(7) var<storage, read_write> keys: array<u32>;
 @group(0) @binding(8) var<storage, read_write> visible: array<u32>;
 
-var<workgroup> visible_count: atomic<u32>;
-
 fn rotation_matrix(q: vec4f) -> mat3x3f {
   let w = q.x;
   let x = q.y;
@@ -38,10 +36,7 @@ fn project_clusters(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups
   let live = number < span.groups;
   let target_group = span.first + min(number, span.groups - 1u);
   let draw = draws[target_group];
-  if (lane == 0u) {
-    atomicStore(&visible_count, 0u);
-  }
-  workgroupBarrier();
+  emit_begin(lane);
   var splat: Projected;
   var key = KEY_CULLED;
   if (live && lane < draw.count) {
@@ -54,15 +49,5 @@ fn project_clusters(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups
       key = project_splat(t, axes, s.opacity, cluster_color(s.dc, draw.slot, lane, normalize(s.rel), draw.sh_degree), &splat);
     }
   }
-  if (live) {
-    projected[target_group * GROUP + lane] = splat;
-    keys[target_group * GROUP + lane] = key;
-    if (key != KEY_CULLED) {
-      atomicAdd(&visible_count, 1u);
-    }
-  }
-  workgroupBarrier();
-  if (live && lane == 0u) {
-    visible[target_group] = atomicLoad(&visible_count);
-  }
+  emit(live, target_group, lane, splat, key);
 }

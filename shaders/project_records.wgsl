@@ -10,8 +10,6 @@
 @group(0) @binding(6) var<storage, read_write> keys: array<u32>;
 @group(0) @binding(7) var<storage, read_write> visible: array<u32>;
 
-var<workgroup> visible_count: atomic<u32>;
-
 fn record_color(at: u32, direction: vec3f, coefficients: u32) -> vec3f {
   var sum = SH_C0 * vec3f(records[at], records[at + 1u], records[at + 2u]);
   for (var k = 1u; k < coefficients; k++) {
@@ -27,10 +25,7 @@ fn project_records(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
   let live = number < span.groups;
   let target_group = span.first + min(number, span.groups - 1u);
   let draw = draws[target_group];
-  if (lane == 0u) {
-    atomicStore(&visible_count, 0u);
-  }
-  workgroupBarrier();
+  emit_begin(lane);
   var splat: Projected;
   var key = KEY_CULLED;
   if (live && lane < draw.count) {
@@ -46,15 +41,5 @@ fn project_records(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
       key = project_splat(t, linear * lower, records[at + 3u], record_color(at + 10u, normalize(relative), span.sh_coefficients), &splat);
     }
   }
-  if (live) {
-    projected[target_group * GROUP + lane] = splat;
-    keys[target_group * GROUP + lane] = key;
-    if (key != KEY_CULLED) {
-      atomicAdd(&visible_count, 1u);
-    }
-  }
-  workgroupBarrier();
-  if (live && lane == 0u) {
-    visible[target_group] = atomicLoad(&visible_count);
-  }
+  emit(live, target_group, lane, splat, key);
 }

@@ -1,0 +1,111 @@
+"""Turns a cut and a camera into what a frame needs: draw records, uniforms, counts. No GPU here (twin: static/assemble.js)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splatlens.viewer.camera import Camera
+from splatlens.viewer.frame import RenderOptions, depth_bounds, frame_uniform
+from splatlens.viewer.layout import constant, dtype
+from splatlens.viewer.records import record_stride
+
+#: Largest number of workgroups a dimension of a dispatch may have, WebGPU's default limit.
+MAX_GROUPS = 65535
+
+
+@dataclass(frozen=True)
+class ClusterDraws:
+    """The clusters of one layer that a frame draws, ascending by cluster id.
+
+    transform: (4, 4) world-from-layer. slots: (n,) pool slot. counts: (n,) splats, 1..256. sh_degrees: (n,) degree to
+    evaluate, 0 while the SH has not arrived. origins: (n, 3) what stored centres are relative to, layer coordinates.
+    boxes: (n, 2, 3) least and greatest centre. pool_slots: slots the layer's buffers hold. sh_slot_words: u32 of a slot's SH.
+    """
+
+    transform: NDArray[np.float64]
+    slots: NDArray[np.integer]
+    counts: NDArray[np.integer]
+    sh_degrees: NDArray[np.integer]
+    origins: NDArray[np.floating]
+    boxes: NDArray[np.floating]
+    pool_slots: int
+    sh_slot_words: int
+
+
+@dataclass(frozen=True)
+class RecordDraws:
+    """A layer of float32 records, drawn whole. rows: records; coefficients: SH 1, 4, 9, 16; box: (2, 3) of the centres."""
+
+    transform: NDArray[np.float64]
+    rows: int
+    coefficients: int
+    box: NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """numbers and lists for plan.resolve; uploads: {buffer name: array}; groups: workgroups project runs."""
+
+    numbers: dict[str, int]
+    lists: dict[str, list[dict[str, int | str]]]
+    uploads: dict[str, NDArray[Any]]
+    groups: int
+
+
+def layer_view(camera: Camera, transform: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(camera-from-layer (4, 4), camera centre in layer coordinates (3,)). Raises numpy.linalg.LinAlgError for a singular transform."""
+    view = camera.world_to_camera @ transform
+    return view, -np.linalg.solve(view[:3, :3], view[:3, 3])
+
+
+def assemble(camera: Camera, options: RenderOptions, layers: Sequence[ClusterDraws | RecordDraws], max_groups: int = MAX_GROUPS) -> Assembly:
+    """The frame that draws `layers`, in that order: (layer, cluster, row) decides among equal depths."""
+    group = constant("GROUP")
+    draws: list[NDArray[Any]] = []
+    views = np.zeros(max(1, len(layers)), dtype("LayerView"))
+    lists: dict[str, list[dict[str, int | str]]] = {"cluster_layers": [], "record_layers": []}
+    uploads: dict[str, NDArray[Any]] = {}
+    first, nearest, farthest = 0, np.inf, -np.inf
+    for index, layer in enumerate(layers):
+        view, eye = layer_view(camera, layer.transform)
+        views["linear"][index, :, :3] = view[:3, :3].T
+        span = np.zeros(1, dtype("Span"))
+        span["first"] = first
+        if isinstance(layer, ClusterDraws):
+            n = len(layer.slots)
+            d = np.zeros(n, dtype("Draw"))
+            d["offset"] = layer.origins.astype(np.float64) - eye
+            d["slot"], d["count"], d["sh_degree"] = layer.slots, layer.counts, layer.sh_degrees
+            low, high = depth_bounds(layer.boxes[:, 0].astype(np.float64), layer.boxes[:, 1].astype(np.float64), view)
+            name = f"cluster_span.{len(lists['cluster_layers'])}"
+            lists["cluster_layers"].append({"groups": n, "slots": layer.pool_slots, "sh_slot_words": layer.sh_slot_words})
+        else:
+            n = -(-layer.rows // group)
+            d = np.zeros(n, dtype("Draw"))
+            d["offset"] = -eye
+            d["slot"] = np.arange(n) * group
+            d["count"] = np.minimum(group, layer.rows - d["slot"].astype(np.int64))
+            low, high = depth_bounds(layer.box[None, 0].astype(np.float64), layer.box[None, 1].astype(np.float64), view)
+            span["stride"], span["sh_coefficients"] = record_stride(layer.coefficients), layer.coefficients
+            name = f"record_span.{len(lists['record_layers'])}"
+            lists["record_layers"].append({"groups": n, "rows": layer.rows, "stride": record_stride(layer.coefficients)})
+        d["layer"] = index
+        span["groups"] = n
+        uploads[name] = span
+        draws.append(d)
+        first += n
+        if n:
+            nearest, farthest = min(nearest, low), max(farthest, high)
+    if not nearest <= farthest:
+        nearest = farthest = 1.0
+    uploads["frame"] = frame_uniform(camera, options, groups=first, depth_range=(nearest, farthest), max_groups=max_groups).reshape(1)
+    uploads["layers"] = views
+    if draws:
+        uploads["draws"] = np.concatenate(draws)
+    numbers = {"groups": first, "layers": max(1, len(layers)), "width": camera.width, "height": camera.height, "max_groups": max_groups}
+    return Assembly(numbers, lists, uploads, first)

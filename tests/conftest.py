@@ -77,5 +77,5 @@ def pytest_report_header() -> list[str]:
     except Exception as error:  # any failure to get one is what the header is to say
         adapter = f"none: {error}"
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome") or "none found"
-    data = os.environ.get(DATA_VARIABLE, "not set")
-    return [f"wgpu adapter: {adapter}", f"chromium: {chromium}", f"real data: {data} (required: {'yes' if required() else 'no'})"]
+    data = f"{os.environ.get(DATA_VARIABLE, 'not set')} ({'required' if required() else 'not required'})"
+    return [f"wgpu adapter: {adapter}", f"chromium: {chromium}", f"real data: {data}"]

@@ -35,5 +35,6 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
         with contextlib.suppress(OSError):
             os.unlink(name)
         if isinstance(error, OSError):
-            raise LensError(f"{path}: cannot write: {error.strerror or error}; free some space or choose another folder") from error
+            why = f"cannot write: {error.strerror or error}"
+            raise LensError(f"{path}: {why}; free some space or choose another folder") from error
         raise

@@ -6,6 +6,7 @@ blending in depth order, splats dropped where alpha < 1/255, no stop on transmit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,10 +56,13 @@ class Projection:
     row: NDArray[np.int64]
 
 
-def project(splats: Splats, camera: Camera, options: RenderOptions = RenderOptions()) -> Projection:
-    """EWA projection and SH colour of every splat that can touch the picture, sorted by float32 depth, ties by row."""
-    view = camera.world_to_camera
-    eye = camera.position
+def project(splats: Splats, camera: Camera, options: RenderOptions = RenderOptions(), transform: F64 | None = None) -> Projection:
+    """EWA projection and SH colour of every splat that can touch the picture, sorted by float32 depth, ties by row.
+
+    transform: (4, 4) world-from-layer where the splats are a layer's; the view direction turns with it, the SH does not.
+    """
+    view = camera.world_to_camera if transform is None else camera.world_to_camera @ transform
+    eye = -np.linalg.solve(view[:3, :3], view[:3, 3])
     relative = splats.means.astype(np.float64) - eye
     t = relative @ view[:3, :3].T
     opacity = splats.opacities.astype(np.float64)
@@ -92,7 +96,16 @@ def project(splats: Splats, camera: Camera, options: RenderOptions = RenderOptio
 
 def render(splats: Splats, camera: Camera, options: RenderOptions = RenderOptions()) -> NDArray[np.float32]:
     """(height, width, 4) float32: rgb over the background, and alpha = 1 - transmittance."""
-    p = project(splats, camera, options)
+    return blend([project(splats, camera, options)], camera, options)
+
+
+def blend(layers: Sequence[Projection], camera: Camera, options: RenderOptions = RenderOptions()) -> NDArray[np.float32]:
+    """The picture of projected layers, mixed by depth; equal depths go to the earlier layer."""
+    everything = [np.concatenate([getattr(p, name) for p in layers]) for name in Projection.__dataclass_fields__]
+    p = Projection(*everything)
+    if len(layers) > 1:
+        order = np.argsort(p.depth.astype(np.float32), kind="stable")
+        p = Projection(*(a[order] for a in everything))
     tiles_x, tiles_y = -(-camera.width // _TILE), -(-camera.height // _TILE)
     low = np.clip(np.floor((p.center - p.extent) / _TILE), 0, [tiles_x, tiles_y]).astype(np.int64)
     high = np.clip(np.ceil((p.center + p.extent) / _TILE), 0, [tiles_x, tiles_y]).astype(np.int64)

@@ -1,0 +1,170 @@
+"""Draws scenes without a window: the browser's shaders under wgpu, whole pictures as float32 arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import wgpu
+from numpy.typing import NDArray
+
+from splatlens.viewer import reference
+from splatlens.viewer.assemble import MAX_GROUPS, ClusterDraws, RecordDraws, assemble
+from splatlens.viewer.camera import Camera
+from splatlens.viewer.executor import Executor, request_device, target_format
+from splatlens.viewer.frame import RenderOptions
+from splatlens.viewer.layout import constant
+from splatlens.viewer.lod import Cut, CutLayer, CutView, Nodes, cut, rows_of
+from splatlens.viewer.plan import pipeline, resolve
+from splatlens.viewer.records import pack_records, record_stride
+from splatlens.viewer.splats import Splats
+from splatlens.viewer.tree import Tree
+
+Image = NDArray[np.float32]
+
+
+class ClusterPages(Protocol):
+    """Quantised clusters of one layer, as a .lens file gives them."""
+
+    @property
+    def nodes(self) -> Nodes: ...
+    @property
+    def boxes(self) -> NDArray[np.float64]: ...
+    def load(self, clusters: NDArray[np.int64]) -> LoadedClusters: ...
+    def splats(self, clusters: NDArray[np.int64]) -> Splats: ...
+
+
+@dataclass(frozen=True)
+class LoadedClusters:
+    """GPU words of n clusters: geometry, SH (may be empty), and per cluster its first slot in them, SH degree and origin (n, 3)."""
+
+    words: NDArray[np.uint32]
+    sh_words: NDArray[np.uint32]
+    slots: NDArray[np.int64]
+    sh_degrees: NDArray[np.int64]
+    origins: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class RawLayer:
+    """Float32 splats. With a tree they are drawn by its cut, else whole."""
+
+    splats: Splats
+    tree: Tree | None = None
+    transform: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
+
+    def nodes(self) -> Nodes | None:
+        return None if self.tree is None else Nodes.of_tree(self.tree)
+
+    def drawn(self, clusters: NDArray[np.int64] | None) -> Splats:
+        """The splats of a cut, or all."""
+        return self.splats if self.tree is None or clusters is None else self.tree.splats.take(rows_of(self.tree, clusters))
+
+
+@dataclass(frozen=True)
+class PagedLayer:
+    """Quantised clusters of a .lens layer."""
+
+    pages: ClusterPages
+    transform: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
+
+    def nodes(self) -> Nodes | None:
+        return self.pages.nodes
+
+    def drawn(self, clusters: NDArray[np.int64] | None) -> Splats:
+        """The dequantised splats of a cut."""
+        assert clusters is not None
+        return self.pages.splats(clusters)
+
+
+Layer = RawLayer | PagedLayer
+
+
+def choose(layers: Sequence[Layer], camera: Camera, options: RenderOptions, budget: float) -> tuple[Cut, list[NDArray[np.int64] | None]]:
+    """One cut over every layer that has a tree. The second value has an entry a layer, None where it is drawn whole."""
+    nodes = [layer.nodes() for layer in layers]
+    whole = sum(len(layer.drawn(None)) for layer, n in zip(layers, nodes, strict=True) if n is None)
+    cuts = [CutLayer(n, CutView.of_camera(camera, options.near, layer.transform)) for layer, n in zip(layers, nodes, strict=True) if n is not None]
+    made = cut(cuts, budget - whole)
+    clusters = iter(made.clusters)
+    return made, [None if n is None else next(clusters) for n in nodes]
+
+
+class Renderer:
+    """Draws layers on one device; buffers are kept between pictures. `device` None asks for the best adapter."""
+
+    def __init__(self, device: wgpu.GPUDevice | None = None, *, max_groups: int = MAX_GROUPS, exact: bool = True) -> None:
+        """exact: blend in float32 where the adapter can; the browser's default is rgba16float."""
+        self.executor = Executor(device or request_device())
+        self.max_groups = max_groups
+        self.format = target_format(self.executor.device) if exact else "rgba16float"
+        self.submitted = 0  # splats given to project in the last picture
+
+    def render(self, layers: Sequence[Layer], camera: Camera, options: RenderOptions = RenderOptions(), budget: float = np.inf) -> Image:
+        """(height, width, 4) float32: rgb over the background, unclipped; alpha = 1 - transmittance.
+
+        budget: splats drawn at most, chosen by the cut. Raises DeviceError where the adapter's buffers are too small.
+        """
+        plan = self.prepare(layers, camera, options, budget)
+        self.executor.run(plan)
+        image = self.executor.read_texture("color")
+        image[..., :3] += (1 - image[..., 3:]) * np.asarray(options.background, np.float32)
+        return image
+
+    def prepare(self, layers: Sequence[Layer], camera: Camera, options: RenderOptions, budget: float = np.inf) -> dict[str, Any]:
+        """Uploads everything and gives the frame's plan: `executor.run_timed` draws it pass by pass."""
+        _, chosen = choose(layers, camera, options, budget)
+        draws: list[ClusterDraws | RecordDraws] = []
+        uploads: dict[str, NDArray[Any]] = {}
+        counts = {"record": 0, "cluster": 0}
+        for layer, clusters in zip(layers, chosen, strict=True):
+            if isinstance(layer, PagedLayer):
+                assert clusters is not None
+                draws.append(self._clusters(layer, clusters, uploads, counts))
+            else:
+                draws += self._records(layer.drawn(clusters), layer.transform, uploads, counts)
+        frame = assemble(camera, options, draws, self.max_groups)
+        everything = pipeline()
+        # `present` needs a canvas; the float target is read instead.
+        offscreen = {**everything, "passes": [p for p in everything["passes"] if p["name"] != "present"]}
+        plan = resolve(offscreen, frame.numbers, frame.lists, {"color": self.format})
+        self.executor.prepare(plan)
+        for name, data in (uploads | frame.uploads).items():
+            self.executor.write(name, data)
+        self.submitted = int(frame.uploads["draws"]["count"].sum()) if "draws" in frame.uploads else 0
+        return plan
+
+    def _clusters(self, layer: PagedLayer, clusters: NDArray[np.int64], uploads: dict[str, NDArray[Any]], counts: dict[str, int]) -> ClusterDraws:
+        loaded = layer.pages.load(clusters)
+        name = counts["cluster"]
+        counts["cluster"] += 1
+        uploads[f"geometry.{name}"], uploads[f"sh_words.{name}"] = loaded.words, loaded.sh_words
+        slots = max(1, len(loaded.words) // constant("SLOT_WORDS"))
+        return ClusterDraws(
+            layer.transform, loaded.slots, layer.pages.nodes.count[clusters], loaded.sh_degrees, loaded.origins, layer.pages.boxes[clusters],
+            slots, len(loaded.sh_words) // slots,
+        )  # fmt: skip
+
+    def _records(self, splats: Splats, transform: NDArray[np.float64], uploads: dict[str, NDArray[Any]], counts: dict[str, int]) -> list[RecordDraws]:
+        """As many record buffers as the adapter's largest binding makes necessary, in row order."""
+        if len(splats) == 0:
+            return []
+        coefficients = splats.sh.shape[1]
+        limit = int(self.executor.device.limits["max-storage-buffer-binding-size"]) // (4 * record_stride(coefficients))
+        rows = limit // constant("GROUP") * constant("GROUP")
+        out = []
+        for start in range(0, len(splats), rows):
+            part = splats.take(slice(start, start + rows))
+            uploads[f"records.{counts['record']}"] = pack_records(part)
+            counts["record"] += 1
+            out.append(RecordDraws(transform, len(part), coefficients, np.stack([part.means.min(axis=0), part.means.max(axis=0)])))
+        return out
+
+
+def render_reference(layers: Sequence[Layer], camera: Camera, options: RenderOptions = RenderOptions(), budget: float = np.inf) -> Image:
+    """The same picture by the float64 NumPy reference."""
+    _, chosen = choose(layers, camera, options, budget)
+    parts = zip(layers, chosen, strict=True)
+    return reference.blend([reference.project(layer.drawn(c), camera, options, layer.transform) for layer, c in parts], camera, options)

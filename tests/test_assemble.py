@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from splatlens.viewer.assemble import ClusterDraws, RecordDraws, assemble, layer_view
 from splatlens.viewer.camera import Camera
 from splatlens.viewer.frame import RenderOptions, depth_keys
@@ -21,7 +22,9 @@ def cluster_layer(n: int, seed: int, transform: np.ndarray) -> ClusterDraws:
     r = np.random.default_rng(seed)
     low = r.uniform(-500, 500, (n, 3)).astype(np.float32)
     boxes = np.stack([low, low + r.uniform(0, 30, (n, 3)).astype(np.float32)], axis=1)
-    return ClusterDraws(transform, r.permutation(n), r.integers(1, 257, n), r.integers(0, 4, n), low, boxes, 2 * n, 256 * 12)
+    return ClusterDraws(
+        transform, r.permutation(n), r.integers(1, 257, n), r.integers(0, 4, n), low, boxes, 2 * n, 256 * 12
+    )
 
 
 def transforms() -> list[np.ndarray]:
@@ -31,14 +34,28 @@ def transforms() -> list[np.ndarray]:
     return [np.eye(4), turned]
 
 
+def javascript(layer: ClusterDraws | RecordDraws) -> dict[str, object]:
+    """The layer as static/assemble.js takes it."""
+    transform = layer.transform.ravel().tolist()
+    if isinstance(layer, RecordDraws):
+        box = layer.box.ravel().tolist()
+        return {"transform": transform, "rows": layer.rows, "coefficients": layer.coefficients, "box": box}
+    names = {"slots": "slots", "counts": "counts", "sh_degrees": "shDegrees", "origins": "origins", "boxes": "boxes"}
+    arrays = {theirs: getattr(layer, ours).ravel().tolist() for ours, theirs in names.items()}
+    sizes = {"length": len(layer.slots), "poolSlots": layer.pool_slots, "shSlotWords": layer.sh_slot_words}
+    return {"transform": transform, **arrays, **sizes}
+
+
 SCRIPT = """
 import { readFileSync } from "node:fs";
 import { createAssembler } from "%s";
 const input = JSON.parse(readFileSync(0, "utf8"));
 const assemble = createAssembler(JSON.parse(readFileSync("%s", "utf8")));
-assemble(input.camera, { ...input.options, background: [1, 1, 1] }, input.layers.map((l) => ("rows" in l ? l : { ...l, length: 1 })));  // leaves nothing behind
+const fewer = input.layers.map((l) => ("rows" in l ? l : { ...l, length: 1 }));
+assemble(input.camera, { ...input.options, background: [1, 1, 1] }, fewer);  // leaves nothing behind
 const a = assemble(input.camera, input.options, input.layers, 1000);
-const uploads = Object.fromEntries(Object.entries(a.uploads).map(([k, v]) => [k, Buffer.from(v.bytes).toString("hex")]));
+const hex = ([name, upload]) => [name, Buffer.from(upload.bytes).toString("hex")];
+const uploads = Object.fromEntries(Object.entries(a.uploads).map(hex));
 console.log(JSON.stringify({ ...a, uploads }));
 """
 
@@ -51,20 +68,18 @@ def test_javascript_packs_the_same_bytes(tmp_path: Path) -> None:
     script = tmp_path / "run.mjs"
     script.write_text(SCRIPT % ((ROOT / "static" / "assemble.js").as_uri(), ROOT / "shaders" / "layout.json"))
     c = CAMERA
+    camera = {name: getattr(c, name) for name in ("width", "height", "fx", "fy", "cx", "cy")}
     payload = {
-        "camera": {"width": c.width, "height": c.height, "fx": c.fx, "fy": c.fy, "cx": c.cx, "cy": c.cy, "worldToCamera": c.world_to_camera.ravel().tolist()},
-        "options": {"near": 0.05, "alphaCap": 0.999, "dilation": 0.1, "antialias": True, "background": [0.25, 0.5, 1.0]},
-        "layers": [
-            {
-                "transform": x.transform.ravel().tolist(), "length": len(x.slots), "slots": x.slots.tolist(), "counts": x.counts.tolist(),
-                "shDegrees": x.sh_degrees.tolist(), "origins": x.origins.ravel().tolist(), "boxes": x.boxes.ravel().tolist(),
-                "poolSlots": x.pool_slots, "shSlotWords": x.sh_slot_words,
-            }
-            if isinstance(x, ClusterDraws)
-            else {"transform": x.transform.ravel().tolist(), "rows": x.rows, "coefficients": x.coefficients, "box": x.box.ravel().tolist()}
-            for x in layers
-        ],
-    }  # fmt: skip
+        "camera": camera | {"worldToCamera": c.world_to_camera.ravel().tolist()},
+        "options": {
+            "near": 0.05,
+            "alphaCap": 0.999,
+            "dilation": 0.1,
+            "antialias": True,
+            "background": [0.25, 0.5, 1.0],
+        },
+        "layers": [javascript(layer) for layer in layers],
+    }
     done = subprocess.run(["node", script], input=json.dumps(payload), capture_output=True, text=True, check=True)
     theirs, ours = json.loads(done.stdout), assemble(CAMERA, options, layers, 1000)
     assert (theirs["groups"], theirs["numbers"], theirs["lists"]) == (ours.groups, ours.numbers, ours.lists)
@@ -81,7 +96,11 @@ def test_javascript_packs_the_same_bytes(tmp_path: Path) -> None:
 
 def test_groups_of_several_layers_follow_each_other() -> None:
     box = np.array([[-1.0, -1, -1], [1, 1, 1]])
-    a = assemble(CAMERA, RenderOptions(), [RecordDraws(np.eye(4), 600, 16, box), cluster_layer(4, 3, np.eye(4)), RecordDraws(np.eye(4), 1, 1, box)])
+    a = assemble(
+        CAMERA,
+        RenderOptions(),
+        [RecordDraws(np.eye(4), 600, 16, box), cluster_layer(4, 3, np.eye(4)), RecordDraws(np.eye(4), 1, 1, box)],
+    )
     assert a.groups == 3 + 4 + 1
     assert a.uploads["draws"]["count"].tolist()[:3] == [256, 256, 88]
     assert a.uploads["draws"]["slot"].tolist()[:3] == [0, 256, 512]
@@ -99,7 +118,11 @@ def test_layer_view_undoes_the_layer_transform() -> None:
 @pytest.mark.parametrize(("near", "far"), [(0.01, 1e6), (1.0, 1.0), (0.5, 0.5000001), (1e-3, 3e38)])
 def test_depth_keys_fit_their_bits_and_keep_order(near: float, far: float) -> None:
     base, shift = depth_keys(near, far)
-    z = np.sort(np.random.default_rng(0).uniform(near, far, 1000)).astype(np.float32).clip(np.float32(near), np.float32(far))
+    z = (
+        np.sort(np.random.default_rng(0).uniform(near, far, 1000))
+        .astype(np.float32)
+        .clip(np.float32(near), np.float32(far))
+    )
     keys = (base - z.view(np.uint32).astype(np.int64)) >> shift
     assert keys.min() >= 0 and keys.max() < 1 << constant("KEY_BITS")
     assert (np.diff(keys) <= 0).all()

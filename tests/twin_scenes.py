@@ -52,7 +52,11 @@ def _opaque() -> TwinScene:
 
 def _near_plane() -> TwinScene:
     # A camera inside the cloud: splats behind it, at it and just in front of it.
-    return TwinScene(random_splats(400, 3, size=0.15), Camera.look_at((0, 0, 0), (0.1, 0.05, 1), (0, -1, 0), 70, 160, 120), RenderOptions(near=0.01))
+    return TwinScene(
+        random_splats(400, 3, size=0.15),
+        Camera.look_at((0, 0, 0), (0.1, 0.05, 1), (0, -1, 0), 70, 160, 120),
+        RenderOptions(near=0.01),
+    )
 
 
 def _clamped_jacobian() -> TwinScene:
@@ -105,7 +109,15 @@ def _antialiased() -> TwinScene:
 
 
 TWIN_SCENES: dict[str, Callable[[], TwinScene]] = {
-    "plain": _plain, "opacity 0.999": _opaque, "crossing the near plane": _near_plane, "clamp of J at the edge": _clamped_jacobian,
-    "negative colours": _negative_colors, "2,000 overlapping": _overlapping, "equal depths": _equal_depths,
-    "off-centre principal point": _principal_point, "needles and discs": _needles_and_discs, "flat tops": _flat_tops, "antialiased": _antialiased,
-}  # fmt: skip
+    "plain": _plain,
+    "opacity 0.999": _opaque,
+    "crossing the near plane": _near_plane,
+    "clamp of J at the edge": _clamped_jacobian,
+    "negative colours": _negative_colors,
+    "2,000 overlapping": _overlapping,
+    "equal depths": _equal_depths,
+    "off-centre principal point": _principal_point,
+    "needles and discs": _needles_and_discs,
+    "flat tops": _flat_tops,
+    "antialiased": _antialiased,
+}

@@ -1,4 +1,4 @@
-"""Turns a cut and a camera into what a frame needs: draw records, uniforms, counts. No GPU here (twin: static/assemble.js)."""
+"""Turns a cut and a camera into what a frame needs: draw records, uniforms, counts (twin: static/assemble.js)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class ClusterDraws:
 
     transform: (4, 4) world-from-layer. slots: (n,) pool slot. counts: (n,) splats, 1..256. sh_degrees: (n,) degree to
     evaluate, 0 while the SH has not arrived. origins: (n, 3) what stored centres are relative to, layer coordinates.
-    boxes: (n, 2, 3) least and greatest centre. pool_slots: slots the layer's buffers hold. sh_slot_words: u32 of a slot's SH.
+    boxes: (n, 2, 3) least and greatest centre. pool_slots: slots the layer's buffers hold.
+    sh_slot_words: u32 of a slot's SH.
     """
 
     transform: NDArray[np.float64]
@@ -39,7 +40,7 @@ class ClusterDraws:
 
 @dataclass(frozen=True)
 class RecordDraws:
-    """A layer of float32 records, drawn whole. rows: records; coefficients: SH 1, 4, 9, 16; box: (2, 3) of the centres."""
+    """A layer of float32 records, drawn whole. coefficients: SH 1, 4, 9, 16; box: (2, 3) of the centres."""
 
     transform: NDArray[np.float64]
     rows: int
@@ -58,12 +59,14 @@ class Assembly:
 
 
 def layer_view(camera: Camera, transform: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(camera-from-layer (4, 4), camera centre in layer coordinates (3,)). Raises numpy.linalg.LinAlgError for a singular transform."""
+    """(camera-from-layer (4, 4), camera centre in layer coordinates (3,)). LinAlgError for a singular transform."""
     view = camera.world_to_camera @ transform
     return view, -np.linalg.solve(view[:3, :3], view[:3, 3])
 
 
-def assemble(camera: Camera, options: RenderOptions, layers: Sequence[ClusterDraws | RecordDraws], max_groups: int = MAX_GROUPS) -> Assembly:
+def assemble(
+    camera: Camera, options: RenderOptions, layers: Sequence[ClusterDraws | RecordDraws], max_groups: int = MAX_GROUPS
+) -> Assembly:
     """The frame that draws `layers`, in that order: (layer, cluster, row) decides among equal depths."""
     group = constant("GROUP")
     draws: list[NDArray[Any]] = []
@@ -83,7 +86,9 @@ def assemble(camera: Camera, options: RenderOptions, layers: Sequence[ClusterDra
             d["slot"], d["count"], d["sh_degree"] = layer.slots, layer.counts, layer.sh_degrees
             low, high = depth_bounds(layer.boxes[:, 0].astype(np.float64), layer.boxes[:, 1].astype(np.float64), view)
             name = f"cluster_span.{len(lists['cluster_layers'])}"
-            lists["cluster_layers"].append({"groups": n, "slots": layer.pool_slots, "sh_slot_words": layer.sh_slot_words})
+            lists["cluster_layers"].append(
+                {"groups": n, "slots": layer.pool_slots, "sh_slot_words": layer.sh_slot_words}
+            )
         else:
             n = -(-layer.rows // group)
             d = np.zeros(n, dtype("Draw"))
@@ -93,7 +98,9 @@ def assemble(camera: Camera, options: RenderOptions, layers: Sequence[ClusterDra
             low, high = depth_bounds(layer.box[None, 0].astype(np.float64), layer.box[None, 1].astype(np.float64), view)
             span["stride"], span["sh_coefficients"] = record_stride(layer.coefficients), layer.coefficients
             name = f"record_span.{len(lists['record_layers'])}"
-            lists["record_layers"].append({"groups": n, "rows": layer.rows, "stride": record_stride(layer.coefficients)})
+            lists["record_layers"].append(
+                {"groups": n, "rows": layer.rows, "stride": record_stride(layer.coefficients)}
+            )
         d["layer"] = index
         span["groups"] = n
         uploads[name] = span
@@ -103,9 +110,17 @@ def assemble(camera: Camera, options: RenderOptions, layers: Sequence[ClusterDra
             nearest, farthest = min(nearest, low), max(farthest, high)
     if not nearest <= farthest:
         nearest = farthest = 1.0
-    uploads["frame"] = frame_uniform(camera, options, groups=first, depth_range=(nearest, farthest), max_groups=max_groups).reshape(1)
+    uploads["frame"] = frame_uniform(
+        camera, options, groups=first, depth_range=(nearest, farthest), max_groups=max_groups
+    ).reshape(1)
     uploads["layers"] = views
     if draws:
         uploads["draws"] = np.concatenate(draws)
-    numbers = {"groups": first, "layers": max(1, len(layers)), "width": camera.width, "height": camera.height, "max_groups": max_groups}
+    numbers = {
+        "groups": first,
+        "layers": max(1, len(layers)),
+        "width": camera.width,
+        "height": camera.height,
+        "max_groups": max_groups,
+    }
     return Assembly(numbers, lists, uploads, first)

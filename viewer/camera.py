@@ -38,16 +38,28 @@ class Camera:
     def resized(self, width: int, height: int) -> Camera:
         """The same view at another size: intrinsics scale with the height, the principal point keeps its place."""
         s = height / self.height
-        return replace(self, width=width, height=height, fx=self.fx * s, fy=self.fy * s, cx=self.cx / self.width * width, cy=self.cy * s)
+        return replace(
+            self,
+            width=width,
+            height=height,
+            fx=self.fx * s,
+            fy=self.fy * s,
+            cx=self.cx / self.width * width,
+            cy=self.cy * s,
+        )
 
     @staticmethod
-    def look_at(position: Sequence[float], target: Sequence[float], up: Sequence[float], fov_y: float, width: int, height: int) -> Camera:
+    def look_at(
+        position: Sequence[float], target: Sequence[float], up: Sequence[float], fov_y: float, width: int, height: int
+    ) -> Camera:
         """Camera at `position` looking at `target`; `up` points up in the picture; `fov_y` in degrees. World units."""
         eye = np.asarray(position, np.float64)
         forward = np.asarray(target, np.float64) - eye
         right = np.cross(forward, np.asarray(up, np.float64))
         if not np.isfinite(right).all() or np.linalg.norm(right) < 1e-12 * max(1.0, float(np.linalg.norm(forward))):
-            raise LensError(f"camera: position {list(position)}, target {list(target)} and up {list(up)} do not span a view; move one of them")
+            raise LensError(
+                f"camera: position {list(position)}, target {list(target)} and up {list(up)} span no view; move one"
+            )
         forward /= np.linalg.norm(forward)
         right /= np.linalg.norm(right)
         m = np.eye(4)

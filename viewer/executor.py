@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from splatlens.viewer.assets import SHADERS
 from splatlens.viewer.errors import DeviceError
 
-#: WebGPU's default limits, asked for by name: wgpu-py's own default device grants more, and overruns would pass in tests.
+#: WebGPU's default limits, asked for by name: wgpu-py's own default device grants more, and overruns would pass tests.
 DEFAULT_LIMITS = {
     "max-storage-buffers-per-shader-stage": 8,
     "max-compute-invocations-per-workgroup": 256,
@@ -35,12 +35,15 @@ def request_device(*, default_limits: bool = False) -> wgpu.GPUDevice:
         adapter = wgpu.gpu.request_adapter_sync(power_preference="high-performance")
     except RuntimeError as error:
         raise DeviceError(
-            f"no GPU adapter: {error}. Install a Vulkan driver (a software one: `apt install mesa-vulkan-drivers libvulkan1`), or draw with --reference"
+            f"no GPU adapter: {error}. Install a Vulkan driver (a software one: `apt install mesa-vulkan-drivers "
+            "libvulkan1`), or draw with --reference"
         ) from error
     limits = dict(DEFAULT_LIMITS)
     if not default_limits:
         limits |= {name: int(adapter.limits[name]) for name in _LARGER}
-    return adapter.request_device_sync(required_limits=limits, required_features=sorted({FLOAT32_BLENDABLE} & set(adapter.features)))
+    return adapter.request_device_sync(
+        required_limits=limits, required_features=sorted({FLOAT32_BLENDABLE} & set(adapter.features))
+    )
 
 
 def target_format(device: wgpu.GPUDevice) -> str:
@@ -81,7 +84,9 @@ class Executor:
             if old is not None and old.size >= b["size"]:
                 continue
             if b["size"] > limit:
-                raise DeviceError(f"buffer {name} needs {b['size']:,} bytes, this adapter binds at most {limit:,}: use a smaller --budget")
+                raise DeviceError(
+                    f"buffer {name} needs {b['size']:,} bytes, this adapter binds {limit:,}: use a smaller --budget"
+                )
             if old is not None:
                 old.destroy()
             usage = 0
@@ -97,7 +102,9 @@ class Executor:
             usage = 0
             for u in t["usage"]:
                 usage |= wgpu.TextureUsage[u]
-            self.textures[name] = self.device.create_texture(label=name, size=size, format=CANVAS_FORMAT if t["format"] == "canvas" else t["format"], usage=usage)
+            self.textures[name] = self.device.create_texture(
+                label=name, size=size, format=CANVAS_FORMAT if t["format"] == "canvas" else t["format"], usage=usage
+            )
             self._groups.clear()
 
     def write(self, name: str, data: NDArray[Any] | bytes, offset: int = 0) -> None:
@@ -116,7 +123,9 @@ class Executor:
         width, height, _ = texture.size
         kind = {"rgba16float": np.float16, "rgba32float": np.float32, "rgba8unorm": np.uint8}[texture.format]
         row = -(-width * 4 * np.dtype(kind).itemsize // 256) * 256  # rows of a copied texture are padded to 256 bytes
-        data = self.device.queue.read_texture({"texture": texture}, {"bytes_per_row": row, "rows_per_image": height}, (width, height, 1))
+        data = self.device.queue.read_texture(
+            {"texture": texture}, {"bytes_per_row": row, "rows_per_image": height}, (width, height, 1)
+        )
         rows = np.frombuffer(data, np.uint8).reshape(height, row)[:, : width * 4 * np.dtype(kind).itemsize]
         return np.ascontiguousarray(rows).view(kind).reshape(height, width, 4).astype(np.float32)
 
@@ -156,7 +165,13 @@ class Executor:
     def _draw(self, encoder: Any, item: Mapping[str, Any], pipeline: Any, group: Any) -> None:
         d = item["draw"]
         attachments = [
-            {"view": self.textures[t["texture"]].create_view(), "load_op": t["load"], "store_op": "store", "clear_value": (0, 0, 0, 0)} for t in d["targets"]
+            {
+                "view": self.textures[t["texture"]].create_view(),
+                "load_op": t["load"],
+                "store_op": "store",
+                "clear_value": (0, 0, 0, 0),
+            }
+            for t in d["targets"]
         ]
         p = encoder.begin_render_pass(label=item["label"], color_attachments=attachments)
         p.set_pipeline(pipeline)
@@ -168,7 +183,12 @@ class Executor:
         p.end()
 
     def _pipeline(self, item: Mapping[str, Any]) -> Any:
-        key = (tuple(item["source"]), item["name"], tuple(sorted(item["constants"].items())), self._target_formats(item))
+        key = (
+            tuple(item["source"]),
+            item["name"],
+            tuple(sorted(item["constants"].items())),
+            self._target_formats(item),
+        )
         if key in self._pipelines:
             return self._pipelines[key]
         module = self.device.create_shader_module(label=item["name"], code=joined_source(tuple(item["source"])))
@@ -177,12 +197,20 @@ class Executor:
             made = self.device.create_compute_pipeline(label=item["name"], layout="auto", compute=stage)
         else:
             formats = self._target_formats(item)
-            targets = [{"format": f, **({"blend": t["blend"]} if "blend" in t else {})} for f, t in zip(formats, item["draw"]["targets"], strict=True)]
+            targets = [
+                {"format": f, **({"blend": t["blend"]} if "blend" in t else {})}
+                for f, t in zip(formats, item["draw"]["targets"], strict=True)
+            ]
             made = self.device.create_render_pipeline(
                 label=item["name"],
                 layout="auto",
                 vertex={"module": module, "entry_point": f"{item['name']}_vs", "constants": item["constants"]},
-                fragment={"module": module, "entry_point": f"{item['name']}_fs", "constants": item["constants"], "targets": targets},
+                fragment={
+                    "module": module,
+                    "entry_point": f"{item['name']}_fs",
+                    "constants": item["constants"],
+                    "targets": targets,
+                },
                 primitive={"topology": "triangle-list", "cull_mode": "none"},
             )
         self._pipelines[key] = made
@@ -197,8 +225,15 @@ class Executor:
             entries = []
             for i, name in enumerate(item["bindings"]):
                 if name in self.buffers:
-                    entries.append({"binding": i, "resource": {"buffer": self.buffers[name], "offset": 0, "size": self.buffers[name].size}})
+                    entries.append(
+                        {
+                            "binding": i,
+                            "resource": {"buffer": self.buffers[name], "offset": 0, "size": self.buffers[name].size},
+                        }
+                    )
                 else:
                     entries.append({"binding": i, "resource": self.textures[name].create_view()})
-            self._groups[key] = self.device.create_bind_group(label=item["label"], layout=pipeline.get_bind_group_layout(0), entries=entries)
+            self._groups[key] = self.device.create_bind_group(
+                label=item["label"], layout=pipeline.get_bind_group_layout(0), entries=entries
+            )
         return self._groups[key]

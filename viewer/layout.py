@@ -53,12 +53,17 @@ def parse(source: str) -> dict[str, Any]:
     constants: dict[str, Any] = {}
     structs: dict[str, Any] = {}
     position = 0
-    item = re.compile(r"\s*(?:const\s+(\w+)\s*:\s*(u32|i32|f32)\s*=\s*([-\w.+]+)\s*;|struct\s+(\w+)\s*\{([^}]*)\}\s*;?)\s*")
+    item = re.compile(
+        r"\s*(?:const\s+(\w+)\s*:\s*(u32|i32|f32)\s*=\s*([-\w.+]+)\s*;|struct\s+(\w+)\s*\{([^}]*)\}\s*;?)\s*"
+    )
     while position < len(text.rstrip()):
         m = item.match(text, position)
         if not m:
             line = source.count("\n", 0, position) + 1
-            raise ValueError(f"structs.wgsl: near line {line}: expected `const NAME: u32 = 1u;` or a struct, got {text[position:position + 40].strip()!r}")
+            raise ValueError(
+                f"structs.wgsl: near line {line}: expected `const NAME: u32 = 1u;` or a struct, "
+                f"got {text[position : position + 40].strip()!r}"
+            )
         position = m.end()
         if m[1]:
             constants[m[1]] = float(m[3].rstrip("f")) if m[2] == "f32" else int(m[3].rstrip("ui"), 0)
@@ -97,7 +102,14 @@ def dtype(struct: str) -> np.dtype[Any]:
         if len(shape) == 2:
             shape = (shape[0], f["stride"] // 4)
         formats.append((_SCALARS[f["scalar"]], shape) if shape else _SCALARS[f["scalar"]])
-    return np.dtype({"names": [f["name"] for f in s["fields"]], "formats": formats, "offsets": [f["offset"] for f in s["fields"]], "itemsize": s["size"]})
+    return np.dtype(
+        {
+            "names": [f["name"] for f in s["fields"]],
+            "formats": formats,
+            "offsets": [f["offset"] for f in s["fields"]],
+            "itemsize": s["size"],
+        }
+    )
 
 
 def main(arguments: list[str]) -> int:

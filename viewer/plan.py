@@ -1,8 +1,8 @@
 """Resolves shaders/pipeline.json and this frame's numbers into plain data: buffers, textures and passes. No GPU here.
 
-Grammar (docs/pipeline.md; static/plan.js gives the same JSON). A count is {"items": x, "per": y, "times": z} = ceil(x / y) * z, where x, y, z are integers, names of
-given numbers or constants, or "$field" of the entry of the list that a pass or buffer is repeated `for`. A texture of format
-"canvas" is what the page shows: its executor draws to the canvas, this one to an rgba8unorm texture.
+Grammar (docs/pipeline.md; static/plan.js gives the same JSON). A count is {"items": x, "per": y, "times": z}
+= ceil(x / y) * z, where x, y, z are integers, names of given numbers or constants, or "$field" of the entry of the list
+that a pass or buffer is repeated `for`. A texture of format "canvas" is what the page shows: its executor draws to the canvas, this one to an rgba8unorm texture.
 """
 
 from __future__ import annotations
@@ -42,12 +42,16 @@ def spread(groups: int, limit: int) -> list[int]:
 
 
 def resolve(
-    frame: Mapping[str, Any], numbers: Mapping[str, int], lists: Mapping[str, Sequence[Entry]], formats: Mapping[str, str] | None = None
+    frame: Mapping[str, Any],
+    numbers: Mapping[str, int],
+    lists: Mapping[str, Sequence[Entry]],
+    formats: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Plain JSON of one frame: {"buffers": {name: {size, usage}}, "textures": {...}, "passes": [...]}.
 
     numbers: named counts, among them max_groups. lists: what passes and buffers are repeated for (layers, digits);
-    lists of the frame itself are overridden by those given. formats: textures whose format the device decides. Raises ValueError for unknown keys and names.
+    lists of the frame itself are overridden by those given. formats: textures whose format the device decides.
+    Raises ValueError for unknown keys and names.
     """
     constants = layout()["constants"]
     every = {**frame.get("lists", {}), **lists}
@@ -66,7 +70,9 @@ def resolve(
         raise ValueError(f"pipeline.json: no number named {value!r}")
 
     def count(item: Mapping[str, Any], entry: Entry | None) -> int:
-        return -(-number(item["items"], entry) // number(item.get("per", 1), entry)) * number(item.get("times", 1), entry)
+        return -(-number(item["items"], entry) // number(item.get("per", 1), entry)) * number(
+            item.get("times", 1), entry
+        )
 
     def check(item: Mapping[str, Any], keys: set[str], where: str) -> None:
         if unknown := set(item) - keys:
@@ -86,12 +92,20 @@ def resolve(
         size = _ELEMENTS[element] if element in _ELEMENTS else layout()["structs"][element]["size"]
         for i, entry in enumerate(entries(item)):
             # A binding must not be empty, and 16 bytes is the least a uniform may have.
-            buffers[name if entry is None else f"{name}.{i}"] = {"size": max(16, -(-count(item, entry) * size // 4) * 4), "usage": item["usage"]}
+            buffers[name if entry is None else f"{name}.{i}"] = {
+                "size": max(16, -(-count(item, entry) * size // 4) * 4),
+                "usage": item["usage"],
+            }
 
     textures: dict[str, Any] = {}
     for name, item in frame.get("textures", {}).items():
         check(item, _TEXTURE_KEYS, f"texture {name}")
-        textures[name] = {"format": (formats or {}).get(name, item["format"]), "width": number(item["width"], None), "height": number(item["height"], None), "usage": item["usage"]}
+        textures[name] = {
+            "format": (formats or {}).get(name, item["format"]),
+            "width": number(item["width"], None),
+            "height": number(item["height"], None),
+            "usage": item["usage"],
+        }
 
     def resource(name: str, index: int, entry: Entry | None) -> str:
         if name.startswith("$"):

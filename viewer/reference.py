@@ -1,7 +1,7 @@
 """Float64 NumPy renderer: what every shader and every picture is compared with. Slow and plain on purpose.
 
-Gaussian splatting after Kerbl et al. 2023 with gsplat's cut-off: EWA projection (Zwicker et al. 2001, equation 31), alpha
-blending in depth order, splats dropped where alpha < 1/255, no stop on transmittance.
+Gaussian splatting after Kerbl et al. 2023 with gsplat's cut-off: EWA projection (Zwicker et al. 2001, equation 31),
+alpha blending in depth order, splats dropped where alpha < 1/255, no stop on transmittance.
 """
 
 from __future__ import annotations
@@ -44,8 +44,12 @@ def sh_basis(directions: F64, coefficients: int) -> F64:
 
 @dataclass(frozen=True)
 class Projection:
-    """Splats on the screen, nearest first. center (M, 2) pixels; cov (M, 3) = a, b, c of the dilated 2D covariance, pixels^2;
-    opacity (M,); color (M, 3); depth (M,) view z; extent (M, 2) half size of the box in which alpha >= 1/255; row (M,) source row."""
+    """M splats on the screen, nearest first.
+
+    center (M, 2) pixels; cov (M, 3) a, b, c of the dilated 2D covariance, pixels^2; opacity (M,); color (M, 3);
+    depth (M,) view z; extent (M, 2) half size of the box in which alpha >= 1/255; row (M,) source row.
+    """
+
 
     center: F64
     cov: F64
@@ -56,10 +60,12 @@ class Projection:
     row: NDArray[np.int64]
 
 
-def project(splats: Splats, camera: Camera, options: RenderOptions = RenderOptions(), transform: F64 | None = None) -> Projection:
+def project(
+    splats: Splats, camera: Camera, options: RenderOptions = RenderOptions(), transform: F64 | None = None
+) -> Projection:
     """EWA projection and SH colour of every splat that can touch the picture, sorted by float32 depth, ties by row.
 
-    transform: (4, 4) world-from-layer where the splats are a layer's; the view direction turns with it, the SH does not.
+    transform: (4, 4) world-from-layer where the splats are a layer's; the view direction turns with it, not the SH.
     """
     view = camera.world_to_camera if transform is None else camera.world_to_camera @ transform
     eye = -np.linalg.solve(view[:3, :3], view[:3, 3])
@@ -74,7 +80,9 @@ def project(splats: Splats, camera: Camera, options: RenderOptions = RenderOptio
     j = np.zeros((len(row), 2, 3))
     j[:, 0, 0], j[:, 1, 1] = camera.fx / z, camera.fy / z
     j[:, 0, 2], j[:, 1, 2] = -camera.fx * slope[:, 0] / z, -camera.fy * slope[:, 1] / z
-    m = (j @ view[:3, :3]) @ (rotation_matrices(splats.quats[row].astype(np.float64)) * splats.scales[row].astype(np.float64)[:, None, :])
+    m = (j @ view[:3, :3]) @ (
+        rotation_matrices(splats.quats[row].astype(np.float64)) * splats.scales[row].astype(np.float64)[:, None, :]
+    )
     cov = m @ m.transpose(0, 2, 1)
     a, b, c = cov[:, 0, 0], cov[:, 0, 1], cov[:, 1, 1]
     if options.antialias:
@@ -87,11 +95,15 @@ def project(splats: Splats, camera: Camera, options: RenderOptions = RenderOptio
     extent = np.sqrt(k2[:, None] * np.stack([a, c], axis=1))
     seen = (k2 > 0) & ((center + extent > 0) & (center - extent < [camera.width, camera.height])).all(axis=1)
     keep = np.flatnonzero(seen)
-    keep = keep[np.argsort(z[keep].astype(np.float32), kind="stable")]  # float32, as the rasterizers that trained the splats compare
+    keep = keep[
+        np.argsort(z[keep].astype(np.float32), kind="stable")
+    ]  # float32, as the rasterizers that trained the splats compare
     sh = splats.sh[row[keep]].astype(np.float64)
     direction = relative[keep] / np.linalg.norm(relative[keep], axis=1, keepdims=True)
     color = np.maximum(np.einsum("nk,nkc->nc", sh_basis(direction, sh.shape[1]), sh) + 0.5, 0)
-    return Projection(center[keep], np.stack([a, b, c], axis=1)[keep], opacity[keep], color, z[keep], extent[keep], row[keep])
+    return Projection(
+        center[keep], np.stack([a, b, c], axis=1)[keep], opacity[keep], color, z[keep], extent[keep], row[keep]
+    )
 
 
 def render(splats: Splats, camera: Camera, options: RenderOptions = RenderOptions()) -> NDArray[np.float32]:
@@ -99,7 +111,9 @@ def render(splats: Splats, camera: Camera, options: RenderOptions = RenderOption
     return blend([project(splats, camera, options)], camera, options)
 
 
-def blend(layers: Sequence[Projection], camera: Camera, options: RenderOptions = RenderOptions()) -> NDArray[np.float32]:
+def blend(
+    layers: Sequence[Projection], camera: Camera, options: RenderOptions = RenderOptions()
+) -> NDArray[np.float32]:
     """The picture of projected layers, mixed by depth; equal depths go to the earlier layer."""
     everything = [np.concatenate([getattr(p, name) for p in layers]) for name in Projection.__dataclass_fields__]
     p = Projection(*everything)
@@ -130,7 +144,9 @@ def blend(layers: Sequence[Projection], camera: Camera, options: RenderOptions =
             i = index[start : min(start + _ROWS, edges[number + 1])]
             dx = x0 + pixel - p.center[i, 0, None]
             dy = y0 + pixel - p.center[i, 1, None]
-            power = 0.5 * (conic[i, 0, None, None] * dx[:, None, :] ** 2 + conic[i, 2, None, None] * dy[:, :, None] ** 2)
+            power = 0.5 * (
+                conic[i, 0, None, None] * dx[:, None, :] ** 2 + conic[i, 2, None, None] * dy[:, :, None] ** 2
+            )
             power += conic[i, 1, None, None] * dx[:, None, :] * dy[:, :, None]
             alpha = np.minimum(options.alpha_cap, p.opacity[i, None] * np.exp(-power.reshape(len(i), -1)))
             alpha[alpha < 1 / 255] = 0

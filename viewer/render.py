@@ -38,7 +38,7 @@ class ClusterPages(Protocol):
 
 @dataclass(frozen=True)
 class LoadedClusters:
-    """GPU words of n clusters: geometry, SH (may be empty), and per cluster its first slot in them, SH degree and origin (n, 3)."""
+    """GPU words of n clusters: geometry, SH (may be empty); per cluster its first slot, SH degree and origin (n, 3)."""
 
     words: NDArray[np.uint32]
     sh_words: NDArray[np.uint32]
@@ -60,7 +60,11 @@ class RawLayer:
 
     def drawn(self, clusters: NDArray[np.int64] | None) -> Splats:
         """The splats of a cut, or all."""
-        return self.splats if self.tree is None or clusters is None else self.tree.splats.take(rows_of(self.tree, clusters))
+        return (
+            self.splats
+            if self.tree is None or clusters is None
+            else self.tree.splats.take(rows_of(self.tree, clusters))
+        )
 
 
 @dataclass(frozen=True)
@@ -82,11 +86,17 @@ class PagedLayer:
 Layer = RawLayer | PagedLayer
 
 
-def choose(layers: Sequence[Layer], camera: Camera, options: RenderOptions, budget: float) -> tuple[Cut, list[NDArray[np.int64] | None]]:
+def choose(
+    layers: Sequence[Layer], camera: Camera, options: RenderOptions, budget: float
+) -> tuple[Cut, list[NDArray[np.int64] | None]]:
     """One cut over every layer that has a tree. The second value has an entry a layer, None where it is drawn whole."""
     nodes = [layer.nodes() for layer in layers]
     whole = sum(len(layer.drawn(None)) for layer, n in zip(layers, nodes, strict=True) if n is None)
-    cuts = [CutLayer(n, CutView.of_camera(camera, options.near, layer.transform)) for layer, n in zip(layers, nodes, strict=True) if n is not None]
+    cuts = [
+        CutLayer(n, CutView.of_camera(camera, options.near, layer.transform))
+        for layer, n in zip(layers, nodes, strict=True)
+        if n is not None
+    ]
     made = cut(cuts, budget - whole)
     clusters = iter(made.clusters)
     return made, [None if n is None else next(clusters) for n in nodes]
@@ -95,14 +105,18 @@ def choose(layers: Sequence[Layer], camera: Camera, options: RenderOptions, budg
 class Renderer:
     """Draws layers on one device; buffers are kept between pictures. `device` None asks for the best adapter."""
 
-    def __init__(self, device: wgpu.GPUDevice | None = None, *, max_groups: int = MAX_GROUPS, exact: bool = True) -> None:
+    def __init__(
+        self, device: wgpu.GPUDevice | None = None, *, max_groups: int = MAX_GROUPS, exact: bool = True
+    ) -> None:
         """exact: blend in float32 where the adapter can; the browser's default is rgba16float."""
         self.executor = Executor(device or request_device())
         self.max_groups = max_groups
         self.format = target_format(self.executor.device) if exact else "rgba16float"
         self.submitted = 0  # splats given to project in the last picture
 
-    def render(self, layers: Sequence[Layer], camera: Camera, options: RenderOptions = RenderOptions(), budget: float = np.inf) -> Image:
+    def render(
+        self, layers: Sequence[Layer], camera: Camera, options: RenderOptions = RenderOptions(), budget: float = np.inf
+    ) -> Image:
         """(height, width, 4) float32: rgb over the background, unclipped; alpha = 1 - transmittance.
 
         budget: splats drawn at most, chosen by the cut. Raises DeviceError where the adapter's buffers are too small.
@@ -113,7 +127,9 @@ class Renderer:
         image[..., :3] += (1 - image[..., 3:]) * np.asarray(options.background, np.float32)
         return image
 
-    def prepare(self, layers: Sequence[Layer], camera: Camera, options: RenderOptions, budget: float = np.inf) -> dict[str, Any]:
+    def prepare(
+        self, layers: Sequence[Layer], camera: Camera, options: RenderOptions, budget: float = np.inf
+    ) -> dict[str, Any]:
         """Uploads everything and gives the frame's plan: `executor.run_timed` draws it pass by pass."""
         _, chosen = choose(layers, camera, options, budget)
         draws: list[ClusterDraws | RecordDraws] = []
@@ -136,18 +152,28 @@ class Renderer:
         self.submitted = int(frame.uploads["draws"]["count"].sum()) if "draws" in frame.uploads else 0
         return plan
 
-    def _clusters(self, layer: PagedLayer, clusters: NDArray[np.int64], uploads: dict[str, NDArray[Any]], counts: dict[str, int]) -> ClusterDraws:
+    def _clusters(
+        self, layer: PagedLayer, clusters: NDArray[np.int64], uploads: dict[str, NDArray[Any]], counts: dict[str, int]
+    ) -> ClusterDraws:
         loaded = layer.pages.load(clusters)
         name = counts["cluster"]
         counts["cluster"] += 1
         uploads[f"geometry.{name}"], uploads[f"sh_words.{name}"] = loaded.words, loaded.sh_words
         slots = max(1, len(loaded.words) // constant("SLOT_WORDS"))
         return ClusterDraws(
-            layer.transform, loaded.slots, layer.pages.nodes.count[clusters], loaded.sh_degrees, loaded.origins, layer.pages.boxes[clusters],
-            slots, len(loaded.sh_words) // slots,
-        )  # fmt: skip
+            layer.transform,
+            loaded.slots,
+            layer.pages.nodes.count[clusters],
+            loaded.sh_degrees,
+            loaded.origins,
+            layer.pages.boxes[clusters],
+            slots,
+            len(loaded.sh_words) // slots,
+        )
 
-    def _records(self, splats: Splats, transform: NDArray[np.float64], uploads: dict[str, NDArray[Any]], counts: dict[str, int]) -> list[RecordDraws]:
+    def _records(
+        self, splats: Splats, transform: NDArray[np.float64], uploads: dict[str, NDArray[Any]], counts: dict[str, int]
+    ) -> list[RecordDraws]:
         """As many record buffers as the adapter's largest binding makes necessary, in row order."""
         if len(splats) == 0:
             return []
@@ -159,12 +185,20 @@ class Renderer:
             part = splats.take(slice(start, start + rows))
             uploads[f"records.{counts['record']}"] = pack_records(part)
             counts["record"] += 1
-            out.append(RecordDraws(transform, len(part), coefficients, np.stack([part.means.min(axis=0), part.means.max(axis=0)])))
+            out.append(
+                RecordDraws(
+                    transform, len(part), coefficients, np.stack([part.means.min(axis=0), part.means.max(axis=0)])
+                )
+            )
         return out
 
 
-def render_reference(layers: Sequence[Layer], camera: Camera, options: RenderOptions = RenderOptions(), budget: float = np.inf) -> Image:
+def render_reference(
+    layers: Sequence[Layer], camera: Camera, options: RenderOptions = RenderOptions(), budget: float = np.inf
+) -> Image:
     """The same picture by the float64 NumPy reference."""
     _, chosen = choose(layers, camera, options, budget)
     parts = zip(layers, chosen, strict=True)
-    return reference.blend([reference.project(layer.drawn(c), camera, options, layer.transform) for layer, c in parts], camera, options)
+    return reference.blend(
+        [reference.project(layer.drawn(c), camera, options, layer.transform) for layer, c in parts], camera, options
+    )

@@ -39,7 +39,13 @@ class Splats:
             array = getattr(self, name)
             if array.shape != shape or array.dtype != np.float32:
                 raise ValueError(f"{name} must be float32 of shape {shape}, got {array.dtype} {array.shape}")
-        if self.sh.dtype != np.float32 or self.sh.ndim != 3 or len(self.sh) != n or self.sh.shape[2] != 3 or self.sh.shape[1] not in SH_COEFFICIENTS:
+        if (
+            self.sh.dtype != np.float32
+            or self.sh.ndim != 3
+            or len(self.sh) != n
+            or self.sh.shape[2] != 3
+            or self.sh.shape[1] not in SH_COEFFICIENTS
+        ):
             raise ValueError(f"sh must be float32 of shape ({n}, 1|4|9|16, 3), got {self.sh.dtype} {self.sh.shape}")
 
     def __len__(self) -> int:
@@ -64,7 +70,13 @@ class Splats:
     @staticmethod
     def empty(sh_degree: int = 0) -> Splats:
         f = np.float32
-        return Splats(np.zeros((0, 3), f), np.zeros((0, 4), f), np.zeros((0, 3), f), np.zeros(0, f), np.zeros((0, SH_COEFFICIENTS[sh_degree], 3), f))
+        return Splats(
+            np.zeros((0, 3), f),
+            np.zeros((0, 4), f),
+            np.zeros((0, 3), f),
+            np.zeros(0, f),
+            np.zeros((0, SH_COEFFICIENTS[sh_degree], 3), f),
+        )
 
     @staticmethod
     def concatenate(parts: Sequence[Splats]) -> Splats:
@@ -73,7 +85,9 @@ class Splats:
             return Splats.empty()
         degree = max(p.sh_degree for p in parts)
         parts = [p if p.sh_degree == degree else p.with_sh_degree(degree) for p in parts]
-        return Splats(*(np.concatenate([getattr(p, f) for p in parts]) for f in ("means", "quats", "scales", "opacities", "sh")))
+        return Splats(
+            *(np.concatenate([getattr(p, f) for p in parts]) for f in ("means", "quats", "scales", "opacities", "sh"))
+        )
 
 
 def rotation_matrices(quats: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,34 +20,36 @@ from splatlens.viewer.tree import Tree
 FRUSTUM_MARGIN = 4.0
 
 
-@dataclass(frozen=True)
-class Nodes:
-    """What the cut knows of one layer's C clusters, in layer coordinates (see viewer.tree.Tree): no splats.
+class Nodes(Protocol):
+    """What the cut knows of one layer's C clusters, in layer coordinates: a Tree, or the nodes read from a .lens file.
 
     sphere (C, 4), error (C,), support (C, 2, 3) float64; child_first, child_count, count (C,) integers.
     """
 
-    sphere: NDArray[np.float64]
-    error: NDArray[np.float64]
-    support: NDArray[np.float64]
-    child_first: NDArray[np.integer]
-    child_count: NDArray[np.integer]
-    count: NDArray[np.integer]
-
-    @staticmethod
-    def of_tree(tree: Tree) -> Nodes:
-        return Nodes(tree.sphere, tree.error, tree.support, tree.child_first, tree.child_count, tree.count)
+    @property
+    def sphere(self) -> NDArray[np.float64]: ...
+    @property
+    def error(self) -> NDArray[np.float64]: ...
+    @property
+    def support(self) -> NDArray[np.float64]: ...
+    @property
+    def child_first(self) -> NDArray[Any]: ...
+    @property
+    def child_count(self) -> NDArray[Any]: ...
+    @property
+    def count(self) -> NDArray[Any]: ...
 
 
 @dataclass(frozen=True)
 class CutView:
     """A camera in a layer's coordinates.
 
-    matrix (3, 4): layer to camera (a rigid motion and one uniform scale). focal: pixels. near: camera units.
+    matrix (3, 4): layer to camera, affine. scale: its largest stretch of a layer axis. focal: pixels. near: camera units.
     planes (5, 4): left, right, top, bottom, near in layer coordinates; inside where a x + b y + c z + d >= 0.
     """
 
     matrix: NDArray[np.float64]
+    scale: float
     focal: float
     near: float
     planes: NDArray[np.float64]
@@ -68,7 +71,8 @@ class CutView:
                 m[2] - np.array([0.0, 0.0, 0.0, near]),
             ]
         )
-        return CutView(m, float(np.sqrt(camera.fx * camera.fy)), near, planes)
+        stretch = m[0, :3] * m[0, :3] + m[1, :3] * m[1, :3] + m[2, :3] * m[2, :3]
+        return CutView(m, float(np.sqrt(stretch.max())), float(np.sqrt(camera.fx * camera.fy)), near, planes)
 
 
 @dataclass(frozen=True)
@@ -107,9 +111,8 @@ def priorities(nodes: Nodes, view: CutView) -> NDArray[np.float64]:
     a = m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + m[0, 3]
     b = m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + m[1, 3]
     c = m[2, 0] * x + m[2, 1] * y + m[2, 2] * z + m[2, 3]
-    scale = np.sqrt(m[0, 0] * m[0, 0] + m[0, 1] * m[0, 1] + m[0, 2] * m[0, 2])
-    distance = np.sqrt(a * a + b * b + c * c) - nodes.sphere[:, 3] * scale
-    return np.asarray(nodes.error * scale * view.focal / np.maximum(distance, view.near))
+    distance = np.sqrt(a * a + b * b + c * c) - nodes.sphere[:, 3] * view.scale
+    return np.asarray(nodes.error * view.scale * view.focal / np.maximum(distance, view.near))
 
 
 def cut(layers: Sequence[CutLayer], budget: float, threshold: float = 0.0) -> Cut:

@@ -8,18 +8,15 @@ fn depth_key(z: f32) -> u32 {
 }
 
 // Writes `out` and returns the splat's key, or KEY_CULLED where it can not touch the picture.
-// t: camera coordinates. axes: (camera-from-layer linear part) * R * S, so the camera-space covariance is axes * transpose(axes).
+// t: camera coordinates, t.z beyond the near plane. axes: camera-from-layer * R * S; the covariance is axes * transpose(axes).
 fn project_splat(t: vec3f, axes: mat3x3f, opacity: f32, color: vec3f, out: ptr<function, Projected>) -> u32 {
-  if (!(t.z > frame.near) || !(255.0 * opacity > 1.0)) {
-    return KEY_CULLED;
-  }
   let slope = t.xy / t.z;
   let s = clamp(slope, frame.slope_min, frame.slope_max);
   let f = frame.focal / t.z;
   // Rows of J * axes: the 2D covariance is m * transpose(m).
   let rows = transpose(axes);
-  let mx = f.x * vec3f(rows[0].x - s.x * rows[2].x, rows[0].y - s.x * rows[2].y, rows[0].z - s.x * rows[2].z);
-  let my = f.y * vec3f(rows[1].x - s.y * rows[2].x, rows[1].y - s.y * rows[2].y, rows[1].z - s.y * rows[2].z);
+  let mx = f.x * (rows[0] - s.x * rows[2]);
+  let my = f.y * (rows[1] - s.y * rows[2]);
   let a0 = dot(mx, mx);
   let b = dot(mx, my);
   let c0 = dot(my, my);

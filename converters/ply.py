@@ -175,14 +175,14 @@ def _skip(
         raise end
     else:
         file.seek(start)
-        start = _skip_lists(file.read, header.byte_order, element, start)
-    if not 0 <= start <= size:
+        start = _skip_lists(file, header.byte_order, element, start, size)
+    if start > size:
         raise end
     return start, 0
 
 
-def _skip_lists(read: Callable[[int], bytes], byte_order: str, element: Element, start: int) -> int:
-    """Walks the rows of a binary element with list properties; the byte after it, or -1 past the end of the file."""
+def _skip_lists(file: BinaryIO, byte_order: str, element: Element, start: int, size: int) -> int:
+    """Walks the rows of a binary element with list properties; the byte after it, beyond `size` where the file ends."""
     parts = [
         (np.dtype(p.type).itemsize, np.dtype(byte_order + p.list_count) if p.list_count else None)
         for p in element.properties
@@ -191,19 +191,14 @@ def _skip_lists(read: Callable[[int], bytes], byte_order: str, element: Element,
         for item, counts in parts:
             length = 1
             if counts is not None:
-                head = read(counts.itemsize)
-                if len(head) < counts.itemsize:
-                    return -1
+                head = file.read(counts.itemsize)
+                if len(head) < counts.itemsize or (length := int(np.frombuffer(head, counts)[0])) < 0:
+                    return size + 1
                 start += counts.itemsize
-                length = int(np.frombuffer(head, counts)[0])
-            if length < 0:
-                return -1
             start += length * item
-            while length > 0:  # in blocks: the length is the file's word, not to be allocated for
-                block = read(min(length * item, BLOCK_BYTES))
-                if not block:
-                    return -1
-                length -= -(-len(block) // item)
+            if start > size:
+                return start
+            file.seek(start)
     return start
 
 

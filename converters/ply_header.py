@@ -82,8 +82,10 @@ def _lines(path: Path, file: BinaryIO) -> tuple[list[str], int]:
         where = "in the first" if len(head) >= MAX_HEADER else "before the file ends after"
         why = f"no 'end_header' line {where} {len(head)} bytes"
         raise FormatError(f"{path}: {why}; the header is damaged or the file truncated: fetch or export it again")
-    # Names end up in messages on a terminal, so bytes that are no UTF-8 become visible escapes.
+    # Names end up in messages on a terminal, so what is no UTF-8 or would not be seen becomes a visible escape.
     text = head[:at].decode("utf-8", "backslashreplace")
+    if not text.replace("\n", "").replace("\r", "").isprintable():
+        text = "".join(c if c.isprintable() or c.isspace() else repr(c)[1:-1] for c in text)
     return text.split(end.decode()), at + len(stop)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,12 +43,14 @@ def read_cameras(path: str | Path, size: tuple[int, int] | None = None) -> list[
     path = Path(path)
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            # Checked before reading: read(n) allocates n bytes first, however short the file is.
+            size_on_disk = os.fstat(file.fileno()).st_size
+            data = file.read() if size_on_disk <= MAX_BYTES else b""
     except FileNotFoundError:
         raise LensError(f"{path}: no such camera file; check the name") from None
     except OSError as error:
         raise LensError(f"{path}: cannot read: {error.strerror or error}") from error
-    if len(data) > MAX_BYTES:
+    if size_on_disk > MAX_BYTES:
         raise FormatError(f"{path}: a camera file of more than {MAX_BYTES >> 20} MiB; {_FORMS}")
     try:
         content = json.loads(data)

@@ -1,0 +1,56 @@
+# make demo: the sample scene in your browser. make test: every check. Both do their own set-up; see README.md.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PORT ?= 8000
+PY := .venv/bin/python
+BIN := .venv/bin
+# One core is left to the browser and the driver's own threads.
+export OMP_NUM_THREADS ?= 2
+
+RUN := .venv/.setup-run
+DEV := .venv/.setup-dev
+NODE := node_modules/.package-lock.json
+SAMPLE := samples/out/tholos.lens
+
+.PHONY: help setup demo test lint types soak figures clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(RUN): pyproject.toml scripts/setup.sh
+	@scripts/setup.sh python && touch $@
+
+$(DEV): pyproject.toml scripts/setup.sh
+	@scripts/setup.sh python dev && touch $@ $(RUN)
+
+$(NODE): package.json package-lock.json
+	@scripts/setup.sh node && touch $@
+
+setup: $(DEV) $(NODE) ## everything `make test` needs
+	@scripts/setup.sh browser
+
+$(SAMPLE): $(RUN) $(wildcard samples/tholos/*.py)
+	@mkdir -p samples/out
+	$(PY) samples/tholos/make.py samples/out/tholos.ply
+	$(BIN)/splatlens convert --force samples/out/tholos.ply $@
+
+demo: $(SAMPLE) ## make the sample scene, serve it and print the address (PORT=8000)
+	$(BIN)/splatlens serve samples/out --port $(PORT)
+
+lint: $(DEV) $(NODE) ## ruff, mypy --strict, tsc
+	$(BIN)/ruff check .
+	MYPYPATH=.venv/typing $(BIN)/mypy -p splatlens.viewer -p splatlens.converters
+	node_modules/.bin/tsc --project tsconfig.json
+
+test: setup lint ## every check: lint, JavaScript units, Python, shaders, page in Chromium
+	scripts/node_tests.sh
+	CHROMIUM="$$(scripts/chromium.sh)" $(PY) -m pytest $(PYTEST_ARGS)
+
+soak: setup ## the long tests: 2^24+1 sort keys and the like
+	CHROMIUM="$$(scripts/chromium.sh)" $(PY) -m pytest -m soak --timeout 3600 $(PYTEST_ARGS)
+
+figures: setup ## the measured figures as a table, with machine and adapter
+	CHROMIUM="$$(scripts/chromium.sh)" $(PY) bench/figures.py
+
+clean: ## what was made, except .venv and node_modules
+	rm -rf samples/out bench/out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

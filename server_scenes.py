@@ -31,7 +31,7 @@ class Scene:
 
 
 class Catalogue:
-    """The scenes below some roots. A root is a folder or one `.lens` file; several roots are told apart by a label before the name.
+    """The scenes below some roots: folders or `.lens` files, told apart by a label before the name where several.
 
     Nothing is cached: a file copied into a root is there at the next request.
     """
@@ -41,9 +41,16 @@ class Catalogue:
             raise LensError("serve: no folder given; name at least one folder with .lens files, or a .lens file")
         self._roots: dict[str, Path] = {}
         for given in roots:
-            root = Path(given).resolve()
+            try:
+                root = Path(given).resolve()
+            except RuntimeError:  # a loop of links
+                root = Path(given).absolute()
             if not root.is_dir() and not (root.is_file() and root.suffix == SUFFIX):
-                state = "is not a .lens file; convert it first with `splatlens convert`" if root.exists() else "does not exist"
+                state = (
+                    "is not a .lens file; convert it first with `splatlens convert`"
+                    if root.exists()
+                    else "does not exist"
+                )
                 raise LensError(f"serve: {given} {state}")
             self._roots[self._label(root, alone=len(roots) == 1)] = root
 
@@ -58,7 +65,7 @@ class Catalogue:
         return label
 
     def find(self, name: str) -> Scene | None:
-        """The scene of that name, or None. Names that leave a root by any route (.., absolute, hidden, symlink) have no scene."""
+        """The scene of that name, or None: also for names that leave a root (.., absolute, hidden, through a link)."""
         if not 0 < len(name) <= MAX_NAME or "\0" in name or "\\" in name:
             return None
         parts = name.split("/")

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from splatlens.server_scenes import Scene
+from splatlens.viewer.errors import LensError
+from splatlens.viewer.lens import LensReader
+from splatlens.viewer.scene import thumbnail_type
 
 log = logging.getLogger("splatlens.server")
 
@@ -31,7 +34,7 @@ Draw = Callable[[Path], Thumbnail]
 
 
 class Thumbnails:
-    """Thumbnails by (path, size, change time), so a replaced file gets a new one. A failure is remembered like a picture."""
+    """Thumbnails by (path, size, change time), so a replaced file gets a new one. Failures are remembered too."""
 
     def __init__(self, draw: Draw | None) -> None:
         self._draw = draw
@@ -40,7 +43,7 @@ class Thumbnails:
         self._executor = ThreadPoolExecutor(1, "splatlens-thumbnail")
 
     async def get(self, scene: Scene) -> Thumbnail | None:
-        """The thumbnail, or None where it cannot be drawn. Callers that ask at once share one drawing; one that leaves does not stop it."""
+        """The thumbnail, or None where it cannot be drawn. Callers at the same time share one drawing."""
         key = (scene.path, scene.size, scene.mtime_ns)
         task = self._tasks.get(key)
         if task is None:
@@ -64,3 +67,12 @@ class Thumbnails:
         for task in self._tasks.values():
             task.cancel()
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def draw_thumbnail(path: Path) -> Thumbnail:
+    """The picture a scene file carries. Raises LensError for a damaged file, or one without a picture."""
+    with LensReader.open(path) as reader:
+        body = reader.thumbnail()
+    if not body:
+        raise LensError(f"{path}: has no thumbnail")
+    return Thumbnail(body, thumbnail_type(body))

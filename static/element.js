@@ -1,0 +1,74 @@
+// <splat-lens src="scene.lens">: a viewer as an HTML element, in any page.
+import { fromHash } from "./camera.js";
+import { createViewer } from "./viewer.js";
+
+/** @typedef {import("./viewer.js").Viewer} Viewer */
+/** @typedef {import("./camera.js").Pose} Pose */
+
+const EVENTS = /** @type {const} */ (["loading", "progress", "ready", "settled", "camerachange", "error"]);
+
+/**
+ * Attributes: src, poster, background, budget, name, camera ("px,py,pz,tx,ty,tz,ux,uy,uz,fov"), gestures, tools, and
+ * camera-controls="none" for a picture that cannot be moved. Events as the viewer's.
+ */
+export class SplatLens extends HTMLElement {
+  static observedAttributes = ["src", "background", "budget"];
+
+  /** @type {Viewer | null} */
+  #viewer = null;
+
+  /** The viewer while the element is in a document. */
+  get viewer() { return this.#viewer; }
+
+  get src() { return this.getAttribute("src") ?? ""; }
+  set src(src) { this.setAttribute("src", src); }
+
+  connectedCallback() {
+    if (this.#viewer) return;
+    const text = (/** @type {string} */ name) => this.getAttribute(name) ?? undefined;
+    const tools = text("tools");
+    const viewer = createViewer(this, {
+      src: this.src || null,
+      poster: text("poster"),
+      background: text("background"),
+      budget: positive(text("budget")),
+      name: text("name"),
+      camera: parsePose(text("camera")),
+      controls: text("camera-controls") !== "none",
+      gestures: text("gestures") === "greedy" ? "greedy" : "cooperative",
+      tools: tools === undefined ? ["fly", "reset", "full", "help"] : /** @type {import("./ui.js").Tool[]} */ (tools.split(/[\s,]+/).filter(Boolean)),
+    });
+    for (const type of EVENTS) {
+      viewer.addEventListener(type, (e) => this.dispatchEvent(new CustomEvent(type, { detail: /** @type {CustomEvent} */ (e).detail })));
+    }
+    this.#viewer = viewer;
+  }
+
+  disconnectedCallback() {
+    // An element that is only moved comes back within the same task: its scene is kept.
+    queueMicrotask(() => {
+      if (this.isConnected) return;
+      this.#viewer?.destroy();
+      this.#viewer = null;
+    });
+  }
+
+  /** @param {string} name @param {string | null} old @param {string | null} value */
+  attributeChangedCallback(name, old, value) {
+    const viewer = this.#viewer;
+    if (!viewer || old === value) return;
+    if (name === "src") viewer.src = value || null;
+    else if (name === "background") viewer.background = value ?? "scene";
+    else if (positive(value)) viewer.budget = /** @type {number} */ (positive(value));
+  }
+}
+
+/** @param {string | null | undefined} text */
+const positive = (text) => Number(text) > 0 ? Number(text) : undefined;
+
+/** @param {string | undefined} text @returns {Pose | null} */
+function parsePose(text) {
+  return text ? fromHash(`view=${text}`) : null;
+}
+
+if (!customElements.get("splat-lens")) customElements.define("splat-lens", SplatLens);

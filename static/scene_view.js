@@ -1,0 +1,210 @@
+// A scene on a device: the cut of each frame, the requests it leads to, and the frame itself.
+import { RENDER_DEFAULTS, createAssembler, layerView } from "./assemble.js";
+import { Executor, fetchShaders } from "./executor.js";
+import { UnsupportedError } from "./inflate.js";
+import { createLayerPages } from "./layer_pages.js";
+import { constantOf } from "./layout.js";
+import { openLens } from "./lens.js";
+import { Cutter, cutView } from "./lod.js";
+import { createPlanner } from "./plan.js";
+import { createStream } from "./stream.js";
+
+/** @typedef {import("./camera.js").Camera} Camera */
+/** @typedef {import("./camera.js").Vec3} Vec3 */
+/** @typedef {import("./lens.js").Lens} Lens */
+/** @typedef {import("./plan.js").Frame} Frame */
+/** @typedef {import("./layout.js").Layout} Layout */
+/**
+ * memory: bytes of GPU memory for splats. threshold: pixels of error below which nothing is refined. changed: the picture is out
+ * of date. trouble: failures in a row, 0 once over. failed: a request that will not be repeated, or an error of the device.
+ * @typedef {{format: GPUTextureFormat, memory: number, threshold?: number, changed: () => void, trouble: (failures: number) => void,
+ *   failed: (error: unknown) => void}} ViewOptions
+ */
+/** splats: drawn; settled: nothing more will arrive for this view; progress: share of what it needs, 0..1. @typedef {{splats: number, settled: boolean, progress: number}} Drawn */
+/** @typedef {Awaited<ReturnType<typeof createSceneView>>} SceneView */
+
+const SHADERS = new URL("../shaders/", import.meta.url);
+/** Refine until an error spans a pixel. */
+const THRESHOLD = 1;
+/** Slots a page takes at most, when its own number is not known yet. */
+const PAGE_SLOTS = 16;
+/** Coefficients of one splat's SH are packed in this many words, by degree. @param {Layout} layout @param {number} degree */
+const shWords = (layout, degree) => degree ? constantOf(layout, `SH_WORDS_${degree}`) : 0;
+
+/** @param {string} path @returns {Promise<any>} */
+async function json(path) {
+  const url = new URL(path, SHADERS), response = await fetch(url);
+  if (!response.ok) throw new Error(`${url}: HTTP ${response.status}, expected a part of the viewer`);
+  return response.json();
+}
+
+/**
+ * Reads a file's head; what else it takes to draw is fetched meanwhile.
+ * @param {import("./bytes.js").Source} source @param {AbortSignal} signal
+ */
+export async function openScene(source, signal) {
+  const frame = Promise.all([/** @type {Promise<Layout>} */ (json("layout.json")), /** @type {Promise<Frame>} */ (json("pipeline.json"))]);
+  frame.catch(() => {});
+  const lens = await openLens(source.getBytes, { name: source.name, size: source.size, signal });
+  if (!lens.layers.some((l) => l.splats)) throw new UnsupportedError(`${lens.name}: none of its layers (${lens.layers.map((l) => l.kind).join(", ")}) can be drawn by this version`);
+  return {
+    lens,
+    /** @param {GPUDevice} device @param {ViewOptions} options */
+    createView: async (device, options) => createSceneView(lens, device, ...await frame, options),
+  };
+}
+
+/**
+ * @param {Lens} lens @param {GPUDevice} device @param {Layout} layout @param {Frame} pipeline @param {ViewOptions} options
+ */
+async function createSceneView(lens, device, layout, pipeline, { format, memory, threshold = THRESHOLD, changed, trouble, failed }) {
+  const executor = new Executor(device, { load: fetchShaders(SHADERS), canvasFormat: format, onError: failed });
+  const planner = createPlanner(pipeline, layout), assemble = createAssembler(layout), cutter = new Cutter();
+  const slotWords = constantOf(layout, "SLOT_WORDS"), group = constantOf(layout, "GROUP");
+  const drawable = lens.layers.flatMap((layer) => layer.splats ? [{ layer, pages: layer.splats }] : []);
+  const all = drawable.reduce((n, d) => n + d.pages.clusters, 0);
+  const limit = Math.min(device.limits.maxStorageBufferBindingSize, device.limits.maxBufferSize);
+  const layers = drawable.map(({ layer, pages }, k) => {
+    const sh = shWords(layout, pages.shDegree) * group, bytes = 4 * (slotWords + sh);
+    // Every cluster twice over is enough whatever it takes; below that the layer's share of the memory, and what can be bound.
+    const slots = Math.min(2 * pages.clusters, Math.max(64, Math.floor(memory * pages.clusters / all / bytes)), Math.floor(limit / (4 * Math.max(slotWords, sh))));
+    return createLayerPages(layer, pages, {
+      slots, slotWords, shSlotWords: sh,
+      write: (words, slot, isSh) => executor.write(`${isSh ? "sh_words" : "geometry"}.${k}`, words, 4 * slot * (isSh ? sh : slotWords)),
+    });
+  });
+  const { kernel } = drawable[0].pages;
+  let frame = 0, splats = 0, done = 0, destroyed = false;
+  /** Items that found no place; asked for again when the view changes. @type {Set<string>} */
+  const refused = new Set();
+  let seen = "";
+
+  /** One request: `layer:page` of geometry, `layer:page:sh` of its SH. @param {string} key @param {AbortSignal} signal */
+  async function load(key, signal) {
+    const [k, page, sh] = key.split(":"), layer = layers[Number(k)];
+    if (sh) {
+      const waiting = layer.waiting(Number(page));
+      if (waiting) {
+        const words = await layer.pages.sh(waiting, signal);
+        signal.throwIfAborted();
+        layer.addSh(waiting, words);
+      }
+    } else {
+      const got = await layer.pages.page(Number(page), signal);
+      signal.throwIfAborted();
+      if (!layer.add(got, frame)) refused.add(key);
+    }
+    done++;
+  }
+  const stream = createStream({ load, failed: (_key, error) => failed(error), trouble, changed: () => { if (!destroyed) changed(); } });
+
+  /** Keys of what the last cut lacks, most wanted first; no more pages than could find a place. @param {number[]} wanted pairs (layer, cluster) */
+  function missing(wanted) {
+    /** @type {Set<string>} */
+    const keys = new Set();
+    const room = layers.map((l) => l.pool.free + l.pool.reclaimable(frame));
+    for (let i = 0; i < wanted.length; i += 2) {
+      const k = wanted[i], page = layers[k].pageBelow(wanted[i + 1]), key = `${k}:${page}`;
+      if (keys.has(key) || refused.has(key) || layers[k].pool.has(page)) continue;
+      if (room[k] < Math.min(PAGE_SLOTS, layers[k].pool.capacity)) continue;
+      room[k] -= PAGE_SLOTS;
+      keys.add(key);
+    }
+    layers.forEach((l, k) => { for (const page of l.bare()) keys.add(`${k}:${page}:sh`); });
+    return [...keys];
+  }
+
+  try {
+    // Everything a frame needs, before the first one: buffers, so that pages can be written, and pipelines.
+    const lists = { cluster_layers: layers.map((l) => ({ groups: 1, slots: l.pool.capacity, sh_slot_words: shWords(layout, l.pages.shDegree) * group })), record_layers: [] };
+    const first = planner({ groups: layers.length, layers: layers.length, width: 1, height: 1, max_groups: device.limits.maxComputeWorkgroupsPerDimension }, lists);
+    executor.prepare(first);
+    await executor.compile(first);
+  } catch (error) {
+    executor.destroy();
+    throw error;
+  }
+  stream.want(layers.map((_, k) => `${k}:0`));
+
+  const { up, background, camera, bounds } = lens.scene;
+  const centre = /** @type {Vec3} */ (bounds ? bounds[0].map((low, i) => (low + bounds[1][i]) / 2) : [0, 0, 0]);
+  const radius = bounds ? Math.hypot(...bounds[0].map((low, i) => bounds[1][i] - low)) / 2 || 1 : 1;
+  return {
+    info: lens.scene, up, background, camera, centre, radius,
+    get splats() { return splats; },
+    retry: () => stream.retry(),
+
+    /**
+     * Draws a frame, or nothing while there is nothing to draw.
+     * @param {Camera} camera @param {number[]} ground rgba, 0..1 @param {number} budget splats @param {() => GPUTexture} texture
+     * @returns {Drawn | null}
+     */
+    draw(camera, ground, budget, texture) {
+      frame++;
+      const view = camera.worldToCamera.join();
+      if (view !== seen) refused.clear();
+      seen = view;
+      const cut = cutter.cut(layers.map((l) => ({ nodes: l.nodes, view: cutView(camera, RENDER_DEFAULTS.near, l.layer.transform), resident: l.resident })), budget, threshold);
+      const draws = layers.map((l, k) => l.draws(cut.clusters[k], frame));
+      const keys = missing(cut.wanted);
+      stream.want(keys);
+      const settled = keys.length === 0 && stream.inFlight === 0;
+      if (settled) done = 0;
+      if (layers.every((l) => l.pool.size === 0)) return null;
+      splats = cut.splats;
+      const made = assemble(camera, { ...RENDER_DEFAULTS, ...kernel, background: ground }, draws, device.limits.maxComputeWorkgroupsPerDimension);
+      const plan = planner(made.numbers, made.lists);
+      executor.prepare(plan);
+      for (const name in made.uploads) executor.write(name, /** @type {Uint8Array<ArrayBuffer>} */ (made.uploads[name].bytes));
+      executor.run(plan, texture());
+      return { splats, settled, progress: settled ? 1 : done / (done + keys.length + 1e-9) };
+    },
+
+    /**
+     * The scene point under a pixel: the middle of the nearest drawn cluster's box that the ray crosses; null where there is none.
+     * @param {Camera} camera @param {number} x @param {number} y pixels
+     * @returns {Vec3 | null}
+     */
+    pick(camera, x, y) {
+      let best = Infinity;
+      const ray = [(x - camera.cx) / camera.fx, (y - camera.cy) / camera.fy, 1], m = camera.worldToCamera;
+      const world = [0, 1, 2].map((i) => ray[0] * m[i] + ray[1] * m[4 + i] + ray[2] * m[8 + i]);
+      const position = [0, 1, 2].map((i) => -(m[3] * m[i] + m[7] * m[4 + i] + m[11] * m[8 + i]));
+      for (const l of layers) {
+        const { view, eye } = layerView(camera, l.layer.transform), d = unproject(view, ray);
+        for (const c of l.drawn) best = Math.min(best, crossing(eye, d, l.box, 6 * c));
+      }
+      return best < Infinity ? /** @type {Vec3} */ (position.map((p, i) => p + best * world[i])) : null;
+    },
+
+    destroy() {
+      if (destroyed) return;
+      destroyed = true;
+      stream.destroy();
+      executor.destroy();
+    },
+  };
+}
+
+/** The direction that `view` (16 numbers, row-major) turns into `ray`, by Cramer's rule. @param {ArrayLike<number>} view @param {number[]} ray */
+function unproject(view, ray) {
+  const a = [0, 1, 2].map((c) => [view[c], view[4 + c], view[8 + c]]);
+  /** @param {number[]} p @param {number[]} q @param {number[]} r */
+  const det = (p, q, r) => p[0] * (q[1] * r[2] - q[2] * r[1]) - p[1] * (q[0] * r[2] - q[2] * r[0]) + p[2] * (q[0] * r[1] - q[1] * r[0]);
+  const d = det(a[0], a[1], a[2]);
+  return [det(ray, a[1], a[2]) / d, det(a[0], ray, a[2]) / d, det(a[0], a[1], ray) / d];
+}
+
+/**
+ * Where a ray is halfway through a box, in lengths of its direction; Infinity where it misses, or starts inside.
+ * @param {number[]} from @param {number[]} along @param {ArrayLike<number>} box 6 numbers from `at` on @param {number} at
+ */
+function crossing(from, along, box, at) {
+  let enter = 0, leave = Infinity;
+  for (let k = 0; k < 3; k++) {
+    const a = (box[at + k] - from[k]) / along[k], b = (box[at + 3 + k] - from[k]) / along[k];
+    enter = Math.max(enter, Math.min(a, b));
+    leave = Math.min(leave, Math.max(a, b));
+  }
+  return enter > 0 && enter <= leave ? (enter + leave) / 2 : Infinity;
+}

@@ -1,0 +1,406 @@
+// createViewer(element, options): a scene in an element, from its first byte to destroy().
+import { blobSource, urlSource } from "./bytes.js";
+import { framing, pinhole, poseOf, toHash, valid } from "./camera.js";
+import { createControls } from "./controls.js";
+import { GpuError, acquireDevice } from "./gpu.js";
+import { createLoop } from "./loop.js";
+import { diagnose } from "./panel.js";
+import { openScene } from "./scene_view.js";
+import { createUi } from "./ui.js";
+
+/** @typedef {import("./camera.js").Pose} Pose */
+/** @typedef {import("./ui.js").Tool} Tool */
+/** @typedef {import("./scene_view.js").SceneView} SceneView */
+/**
+ * src: address of a .lens file, or a Blob. camera: where to look from, else the scene's start. background: a CSS colour,
+ * "transparent", or "scene" (default) for the scene's own. budget: splats drawn at most. memory: bytes of GPU memory for
+ * splats. controls: whether it takes mouse, touch and keys. gestures: "greedy", or "cooperative" to leave the page its scrolling.
+ * poster: picture shown until the first frame. name: title and label; the file's own title when it has one. tools: buttons.
+ * link: gives the address that the link button copies. pixelRatio: device pixels a CSS pixel, at most.
+ * @typedef {{src?: string | URL | Blob | null, camera?: Pose | null, background?: string, budget?: number, memory?: number,
+ *   controls?: boolean, gestures?: "greedy" | "cooperative", poster?: string | null, name?: string, title?: Node | boolean,
+ *   tools?: Tool[], link?: ((hash: string) => string) | null, pixelRatio?: number}} ViewerOptions
+ */
+/** @typedef {"idle" | "loading" | "ready" | "error" | "destroyed"} State */
+/** @typedef {{device: GPUDevice, release: () => void, view: SceneView, context: GPUCanvasContext}} Session */
+
+/** Small screens mean small memory: splats drawn, and bytes of GPU memory for them. */
+const MODEST = matchMediaSafe("(max-width: 820px), (pointer: coarse)");
+const BUDGET = MODEST ? 600_000 : 2_000_000, MEMORY = MODEST ? 96 << 20 : 384 << 20;
+/** A device lost this often within a minute is not restarted by itself. */
+const LOSSES = 3, LOSS_MINUTE = 60_000;
+
+/** @param {string} query */
+function matchMediaSafe(query) {
+  return typeof matchMedia === "function" && matchMedia(query).matches;
+}
+
+/** A scene in an element. Events: loading, progress, ready, settled, camerachange, error, each a CustomEvent with `detail`. */
+export class Viewer extends EventTarget {
+  /** @type {State} */
+  #state = "idle";
+  /** @type {ViewerOptions} */
+  #options;
+  /** @type {HTMLElement} */
+  #element;
+  #ui;
+  /** @type {ReturnType<typeof createControls> | null} */
+  #controls = null;
+  /** @type {Session | null} */
+  #session = null;
+  /** Ends what is being opened. */
+  #opening = new AbortController();
+  /** @type {Pose | null} */
+  #pose = null;
+  /** @type {number[]} */
+  #losses = [];
+  #loop;
+  #settled = false;
+  #size = { width: 0, height: 0 };
+  #received = 0;
+  #cleanup = new AbortController();
+  /** @type {ResizeObserver} */
+  #resize;
+  /** Frames drawn so far: a still view with nothing arriving draws none. */
+  frames = 0;
+
+  /** @param {HTMLElement} element @param {ViewerOptions} options */
+  constructor(element, options) {
+    super();
+    this.#element = element;
+    this.#options = { ...options };
+    const tools = options.tools ?? /** @type {Tool[]} */ (["fly", "reset", "link", "full", "help"]);
+    this.#ui = createUi(element, {
+      label: options.name ?? "3D scene",
+      tools: options.controls === false ? [] : tools.filter((t) => (t !== "link" || options.link) && (t !== "full" || document.fullscreenEnabled)),
+      onTool: (tool) => this.#tool(tool),
+    });
+    const { canvas } = this.#ui;
+    if (options.controls !== false) {
+      this.#controls = createControls(canvas, {
+        get: () => this.#pose ?? framing([0, 0, 0], 1, [0, 1, 0]),
+        set: (pose) => this.#move(pose),
+        reset: () => this.resetCamera(),
+        pick: (x, y) => this.#pick(x, y),
+        range: () => this.#range(),
+        wake: () => this.#loop.request(),
+        help: () => this.#ui.keys(!this.#ui.keysOpen),
+        escape: () => this.#ui.keys(false),
+        mode: (mode) => {
+          this.#ui.flying(mode === "fly");
+          this.#ui.toast(mode === "fly" ? "Flying: drag to look, W A S D to move, Esc to stop" : "");
+        },
+      }, { gestures: options.gestures, still: matchMediaSafe("(prefers-reduced-motion: reduce)") });
+    }
+    this.#loop = createLoop({ step: (seconds) => this.#controls?.step(seconds) ?? false, draw: () => this.#draw() });
+    this.#resize = new ResizeObserver((entries) => this.#resized(entries[entries.length - 1]));
+    try {
+      this.#resize.observe(canvas, { box: "device-pixel-content-box" });
+    } catch {
+      this.#resize.observe(canvas); // Safari has no device pixels here
+    }
+    addEventListener("online", () => this.#session?.view.retry(), { signal: this.#cleanup.signal });
+    this.src = options.src ?? null;
+  }
+
+  /** @returns {State} */
+  get state() { return this.#state; }
+
+  /** The scene shown; setting it opens another one. @returns {string | URL | Blob | null} */
+  get src() { return this.#options.src ?? null; }
+  set src(src) {
+    this.#options.src = src;
+    this.#pose = this.#options.camera && valid(this.#options.camera) ? this.#options.camera : null;
+    this.#options.camera = null;
+    this.#ui.ready(false);
+    this.#ui.poster(src && this.#options.poster ? this.#options.poster : null);
+    this.#reopen();
+  }
+
+  /** Where the camera is and looks; null until the scene has said. @returns {Pose | null} */
+  get camera() { return this.#pose && structuredClone(this.#pose); }
+  set camera(pose) {
+    if (pose && !valid(pose)) throw new RangeError("camera: position, target and up must be finite, apart from each other, and fov within 5 to 120 degrees");
+    this.#controls?.stop();
+    if (pose) this.#move({ ...pose });
+  }
+
+  /** @param {string} color */
+  set background(color) {
+    this.#options.background = color;
+    if (this.#session) this.#configure(this.#session);
+    this.#loop.invalidate();
+  }
+  get background() { return this.#options.background ?? "scene"; }
+
+  /** Splats drawn at most. */
+  get budget() { return this.#options.budget ?? BUDGET; }
+  set budget(splats) {
+    this.#options.budget = splats;
+    this.#loop.invalidate();
+  }
+
+  /** What the file says of itself: title, attribution, licence, ...; null until it is there. */
+  get info() { return this.#session?.view.info ?? null; }
+
+  /** Splats in the last frame, bytes received, and whether everything this view needs has arrived. */
+  get stats() {
+    return { splats: this.#session?.view.splats ?? 0, bytes: this.#received, settled: this.#settled, frames: this.frames };
+  }
+
+  /** Back to where the scene starts. */
+  resetCamera() {
+    if (this.#session) this.camera = this.#start(this.#session.view);
+  }
+
+  /** Shows a short message over the scene. @param {string} text */
+  toast(text) { this.#ui.toast(text); }
+
+  focus() { this.#ui.canvas.focus(); }
+
+  /** Ends requests and drawing, frees GPU memory, removes what was added to the element. May be called again. */
+  destroy() {
+    if (this.#state === "destroyed") return;
+    this.#opening.abort();
+    this.#cleanup.abort();
+    this.#close();
+    this.#loop.stop();
+    this.#controls?.destroy();
+    this.#resize.disconnect();
+    this.#ui.destroy();
+    this.#state = "destroyed";
+  }
+
+  #close() {
+    const session = this.#session;
+    this.#session = null;
+    this.#settled = false;
+    session?.view.destroy();
+    session?.context.unconfigure();
+    session?.release();
+  }
+
+  #reopen() {
+    this.#opening.abort();
+    this.#opening = new AbortController();
+    this.#close();
+    this.#ui.panel(null);
+    this.#received = 0;
+    if (!this.#options.src) {
+      this.#state = "idle";
+      this.#ui.progress(1);
+      return;
+    }
+    this.#state = "loading";
+    this.#progress(null);
+    this.#emit("loading", { src: this.#options.src });
+    const { signal } = this.#opening;
+    this.#open(signal).catch((error) => { if (!signal.aborted) this.#fail(error); });
+  }
+
+  /** @param {AbortSignal} signal */
+  async #open(signal) {
+    const { src } = this.#options;
+    const url = src instanceof Blob ? "" : new URL(String(src), document.baseURI).href;
+    const source = src instanceof Blob ? blobSource(src) : urlSource(url, { received: (n) => { this.#received += n; this.#arriving(); } });
+    // Both at once: neither the file's first bytes nor the device wait for each other.
+    const reading = openScene(source, signal);
+    reading.catch(() => {});
+    const { device, release } = await acquireDevice();
+    /** @type {SceneView | null} */
+    let view = null;
+    try {
+      const scene = await reading;
+      signal.throwIfAborted();
+      const format = navigator.gpu.getPreferredCanvasFormat();
+      view = await scene.createView(device, {
+        format, memory: this.#options.memory ?? MEMORY,
+        changed: () => this.#loop.invalidate(),
+        trouble: (failures) => this.#ui.toast(failures > 2 ? "The connection is bad; still trying" : "", 0),
+        failed: (error) => { if (!signal.aborted) this.#streamFailed(error); },
+      });
+      signal.throwIfAborted();
+      const context = /** @type {GPUCanvasContext | null} */ (this.#ui.canvas.getContext("webgpu"));
+      if (!context) throw new GpuError("refused", "no webgpu context on the canvas");
+      const session = { device, release, view, context };
+      this.#session = session;
+      view = null;
+      this.#configure(session);
+      this.#describe(session.view);
+      this.#pose ??= this.#start(session.view);
+      device.lost.then((info) => { if (this.#session === session) this.#lost(info.message || info.reason); });
+      this.#loop.invalidate();
+    } catch (error) {
+      if (this.#session?.device !== device) release();
+      view?.destroy();
+      throw error;
+    }
+  }
+
+  /** @param {Session} session */
+  #configure({ device, context, view }) {
+    const { background } = this;
+    context.configure({ device, format: navigator.gpu.getPreferredCanvasFormat(), alphaMode: background === "transparent" ? "premultiplied" : "opaque" });
+    const color = background === "scene" ? `rgb(${view.background.map((c) => Math.round(c * 255)).join(" ")})` : background;
+    this.#ui.stage.style.setProperty("--ground", color);
+  }
+
+  /** Background as rgba, 0..1. @param {SceneView} view @returns {number[]} */
+  #ground(view) {
+    const { background } = this;
+    if (background === "scene") return [...view.background, 1];
+    if (background === "transparent") return [0, 0, 0, 0];
+    const numbers = getComputedStyle(this.#ui.stage).backgroundColor.match(/[\d.]+/g)?.map(Number) ?? [0, 0, 0];
+    return [numbers[0] / 255, numbers[1] / 255, numbers[2] / 255, 1];
+  }
+
+  /** @param {SceneView} view */
+  #describe(view) {
+    const { title, attribution, licence } = view.info, name = title || this.#options.name || "";
+    const extra = this.#options.title;
+    this.#ui.label(name ? `3D scene: ${name}` : "3D scene");
+    if (extra) this.#ui.title(name, extra instanceof Node ? extra : undefined);
+    this.#ui.credit([attribution, licence].filter(Boolean).join(" · "));
+  }
+
+  /** @param {SceneView} view @returns {Pose} */
+  #start(view) {
+    const { up, centre, radius, camera } = view;
+    if (!camera) return framing(centre, radius, up);
+    const pose = poseOf(camera, up, 1);
+    // The centre to orbit: the point ahead that is nearest to the middle of the scene.
+    const ahead = [0, 1, 2].reduce((sum, i) => sum + (centre[i] - pose.position[i]) * (pose.target[i] - pose.position[i]), 0);
+    return poseOf(camera, up, Math.max(ahead, radius * 0.1, 1e-6));
+  }
+
+  #range() {
+    const radius = this.#session?.view.radius ?? 1;
+    return /** @type {const} */ ([radius * 1e-3, radius * 40]);
+  }
+
+  /** @param {Pose} pose */
+  #move(pose) {
+    this.#pose = pose;
+    this.#loop.invalidate();
+    this.#emit("camerachange", { camera: this.camera });
+  }
+
+  /** @param {number} x @param {number} y CSS pixels */
+  #pick(x, y) {
+    const { canvas } = this.#ui;
+    if (!this.#session || !this.#pose || !canvas.clientWidth) return null;
+    const k = this.#size.width / canvas.clientWidth;
+    return this.#session.view.pick(pinhole(this.#pose, this.#size.width, this.#size.height), x * k, y * k);
+  }
+
+  /** @param {Tool} tool */
+  async #tool(tool) {
+    const controls = this.#controls;
+    if (tool === "fly") controls?.setMode(controls.mode === "fly" ? "orbit" : "fly");
+    else if (tool === "reset") this.resetCamera();
+    else if (tool === "help") return this.#ui.keys(true);
+    else if (tool === "full") await (document.fullscreenElement ? document.exitFullscreen() : this.#element.requestFullscreen()).catch(() => {});
+    else if (tool === "link" && this.#pose && this.#options.link) {
+      const address = this.#options.link(toHash(this.#pose));
+      const copied = await (navigator.clipboard?.writeText(address) ?? Promise.reject()).then(() => true, () => false);
+      if (copied) this.#ui.toast("Link to this view copied");
+      else prompt("Link to this view", address);
+    }
+    this.focus();
+  }
+
+  /** @param {ResizeObserverEntry} entry */
+  #resized(entry) {
+    const most = Math.min(this.#options.pixelRatio ?? 2, devicePixelRatio), box = entry.devicePixelContentBoxSize?.[0];
+    const exact = box && most === devicePixelRatio;
+    const width = exact ? box.inlineSize : Math.round(entry.contentRect.width * most);
+    const height = exact ? box.blockSize : Math.round(entry.contentRect.height * most);
+    const limit = this.#session?.device.limits.maxTextureDimension2D ?? 8192;
+    this.#size = { width: Math.min(width, limit), height: Math.min(height, limit) };
+    this.#loop.drawNow();
+  }
+
+  #draw() {
+    const session = this.#session, { width, height } = this.#size, { canvas } = this.#ui;
+    if (!session || !width || !height || !this.#pose) return null;
+    const { view, device, context } = session;
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+    const drawn = view.draw(pinhole(this.#pose, width, height), this.#ground(view), this.budget, () => context.getCurrentTexture());
+    if (!drawn) return null; // nothing has arrived yet
+    this.frames++;
+    this.#progress(drawn.progress);
+    if (drawn.settled && !this.#settled) this.#emit("settled", this.stats);
+    this.#settled = drawn.settled;
+    return device.queue.onSubmittedWorkDone().then(() => { if (this.#session === session) this.#first(); });
+  }
+
+  /** The first picture is on the screen. */
+  #first() {
+    if (this.#state !== "loading") return;
+    this.#state = "ready";
+    this.#ui.ready(true);
+    this.#emit("ready", { info: this.info, camera: this.camera });
+  }
+
+  #arriving() {
+    if (this.#state === "loading") this.#progress(null);
+  }
+
+  /** @param {number | null} share */
+  #progress(share) {
+    const kB = Math.round(this.#received / 1000);
+    const text = this.#state !== "loading" ? "" : `Loading${this.#options.name ? ` ${this.#options.name}` : ""}${kB ? ` · ${kB < 1000 ? `${kB} kB` : `${(kB / 1000).toFixed(1)} MB`}` : ""}`;
+    this.#ui.progress(share, text);
+    this.#emit("progress", { bytes: this.#received, share });
+  }
+
+  /** @param {unknown} error from a request while the scene shows */
+  #streamFailed(error) {
+    if (error instanceof Error && error.name === "ChangedError") {
+      this.#ui.toast("The scene was updated");
+      this.#reopen();
+    } else if (this.#state === "loading") this.#fail(error);
+    else this.#ui.toast("A part of this scene cannot be read; it stays coarse", 0);
+  }
+
+  /** @param {string} reason */
+  #lost(reason) {
+    const now = performance.now();
+    this.#losses = [...this.#losses.filter((t) => now - t < LOSS_MINUTE), now];
+    if (this.#losses.length > LOSSES) return this.#fail(new GpuError("lost", reason));
+    this.#ui.toast("The graphics device was lost; starting again");
+    this.#reopen();
+  }
+
+  /** @param {unknown} error */
+  #fail(error) {
+    this.#close();
+    const { src } = this.#options;
+    const url = src instanceof Blob ? "this file" : new URL(String(src), document.baseURI).href;
+    const { kind, message } = diagnose(error, { url, at: location, agent: navigator.userAgent });
+    this.#state = "error";
+    this.#ui.ready(false);
+    this.#ui.progress(1);
+    this.#ui.toast("");
+    this.#ui.panel(message, () => {
+      this.#losses = [];
+      this.#reopen();
+    });
+    this.#emit("error", { kind, message: message.title, error });
+  }
+
+  /** @param {string} type @param {unknown} detail */
+  #emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}
+
+/**
+ * Shows a scene in an element, which gets a shadow root. The element needs a size of its own.
+ * @param {HTMLElement} element
+ * @param {ViewerOptions} [options]
+ * @returns {Viewer}
+ */
+export function createViewer(element, options = {}) {
+  return new Viewer(element, options);
+}

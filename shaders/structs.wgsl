@@ -7,6 +7,15 @@ const GROUP: u32 = 256u;
 // Bits of a depth key that sorting looks at, and the key of a splat that is not drawn.
 const KEY_BITS: u32 = 20u;
 const KEY_CULLED: u32 = 0xffffffffu;
+// A pass of the sort looks at SORT_BITS of the keys. An invocation takes a run of SORT_RUN keys, a workgroup a chunk of SORT_CHUNK runs.
+const SORT_BITS: u32 = 4u;
+const SORT_DIGITS: u32 = 16u;           // 1 << SORT_BITS
+const SORT_RUN: u32 = 256u;             // GROUP
+const SORT_CHUNK: u32 = 64u;
+const SORT_CHUNK_COUNTS: u32 = 1024u;   // SORT_CHUNK * SORT_DIGITS
+const SORT_SCAN_RUNS: u32 = 256u;       // runs a workgroup of sort_scan_runs covers, an invocation a (chunk, digit)
+// Vertices that draw a splat.
+const SPLAT_VERTICES: u32 = 6u;
 // The constant spherical harmonic, 1 / (2 sqrt(pi)).
 const SH_C0: f32 = 0.28209479177387814;
 
@@ -59,4 +68,17 @@ struct Projected {
   depth: f32,           // view z, world units
   rg: u32,              // two float16: colour
   ba: u32,              // two float16: colour, opacity
+}
+
+// What the sort found.
+struct SortInfo {
+  count: u32,           // splats to draw
+}
+
+// Arguments of an indirect draw, as WebGPU lays them out.
+struct DrawArgs {
+  vertex_count: u32,
+  instance_count: u32,
+  first_vertex: u32,
+  first_instance: u32,
 }

@@ -112,7 +112,7 @@ export class Executor {
         throw new Error(`buffer ${name} needs ${wanted.size} bytes, this adapter binds at most ${limit}: use a smaller budget`);
       }
       // Half as much again when it grows: a count that creeps up must not make a new buffer every frame.
-      const size = old ? Math.max(wanted.size, Math.min(limit, Math.ceil((old.size * 1.5) / 4) * 4)) : wanted.size;
+      const size = old ? Math.max(wanted.size, Math.min(limit, Math.floor((old.size * 3) / 8) * 4)) : wanted.size;
       old?.destroy();
       const usage = flags(wanted.usage, /** @type {Record<string, number>} */ (/** @type {unknown} */ (GPUBufferUsage)));
       this.#buffers.set(name, this.device.createBuffer({ label: name, size, usage }));

@@ -15,8 +15,9 @@ import { structOf } from "./layout.js";
  * @typedef {{format: string, width: Term, height: Term, usage: string[]}} FrameTexture
  * @typedef {{name: string, source: string[], bindings: string[], constants?: Record<string, Term>, for?: string,
  *   dispatch?: Count | {indirect: string, offset?: number}, draw?: Draw}} FramePass
+ * @typedef {{for: string, passes: FramePass[]}} FrameGroup passes that are repeated together
  * @typedef {{lists?: Record<string, Entry[]>, buffers: Record<string, FrameBuffer>,
- *   textures?: Record<string, FrameTexture>, passes: FramePass[]}} Frame
+ *   textures?: Record<string, FrameTexture>, passes: (FramePass | FrameGroup)[]}} Frame
  *
  * @typedef {{size: number, usage: string[]}} PlanBuffer
  * @typedef {{format: string, width: number, height: number, usage: string[]}} PlanTexture
@@ -27,9 +28,10 @@ import { structOf } from "./layout.js";
  */
 
 /** Bytes of the scalar elements a buffer may have; all others are structs. @type {Record<string, number>} */
-const ELEMENTS = { u32: 4, f32: 4, i32: 4, vec4u: 16 };
+const ELEMENTS = { u32: 4, f32: 4, i32: 4, vec2u: 8, vec4u: 16 };
 const BUFFER_KEYS = ["element", "items", "per", "times", "usage", "for"];
 const TEXTURE_KEYS = ["format", "width", "height", "usage"];
+const GROUP_KEYS = ["for", "passes"];
 const PASS_KEYS = ["name", "source", "bindings", "constants", "for", "dispatch", "draw"];
 const DRAW_KEYS = ["targets", "vertices", "indirect", "depth"];
 
@@ -53,9 +55,10 @@ export function spread(groups, limit) {
  * @param {Layout} layout
  * @param {Record<string, number>} numbers named counts, among them max_groups
  * @param {Record<string, Entry[]>} lists what passes and buffers are repeated for; they override the frame's own
+ * @param {Record<string, string>} [formats] of textures whose format the device decides
  * @returns {Plan}
  */
-export function resolve(frame, layout, numbers, lists) {
+export function resolve(frame, layout, numbers, lists, formats = {}) {
   const every = { ...frame.lists, ...lists };
 
   /** @param {Term} value @param {Entry | null} entry @returns {number} */
@@ -99,7 +102,7 @@ export function resolve(frame, layout, numbers, lists) {
   const textures = {};
   for (const [name, item] of Object.entries(frame.textures ?? {})) {
     check(item, TEXTURE_KEYS, `texture ${name}`);
-    textures[name] = { format: item.format, width: number(item.width, null), height: number(item.height, null), usage: item.usage };
+    textures[name] = { format: formats[name] ?? item.format, width: number(item.width, null), height: number(item.height, null), usage: item.usage };
   }
 
   /** @param {string} name @param {number} index @param {Entry | null} entry @returns {string} */
@@ -113,30 +116,38 @@ export function resolve(frame, layout, numbers, lists) {
 
   /** @type {PlanPass[]} */
   const passes = [];
-  for (const item of frame.passes) {
-    check(item, PASS_KEYS, `pass ${item.name}`);
-    entries(item).forEach((entry, i) => {
-      /** @type {PlanPass} */
-      const out = {
-        name: item.name,
-        label: entry === null ? item.name : `${item.name}.${i}`,
-        source: item.source,
-        bindings: item.bindings.map((name) => resource(name, i, entry)),
-        constants: Object.fromEntries(Object.entries(item.constants ?? {}).map(([k, v]) => [k, number(v, entry)])),
-      };
-      if (item.dispatch) {
-        if ("indirect" in item.dispatch) {
-          out.dispatch = { indirect: resource(item.dispatch.indirect, i, entry), offset: item.dispatch.offset ?? 0 };
-        } else {
-          const groups = spread(count(item.dispatch, entry), number("max_groups", null));
-          if (groups[0] === 0) return;
-          out.dispatch = { groups };
-        }
-      } else if (item.draw) {
-        check(item.draw, DRAW_KEYS, `draw of ${item.name}`);
-        out.draw = item.draw;
+
+  /** @param {FramePass} item @param {number} i @param {Entry | null} entry */
+  const add = (item, i, entry) => {
+    /** @type {PlanPass} */
+    const out = {
+      name: item.name,
+      label: entry === null ? item.name : `${item.name}.${i}`,
+      source: item.source,
+      bindings: item.bindings.map((name) => resource(name, i, entry)),
+      constants: Object.fromEntries(Object.entries(item.constants ?? {}).map(([k, v]) => [k, number(v, entry)])),
+    };
+    if (item.dispatch) {
+      if ("indirect" in item.dispatch) {
+        out.dispatch = { indirect: resource(item.dispatch.indirect, i, entry), offset: item.dispatch.offset ?? 0 };
+      } else {
+        const groups = spread(count(item.dispatch, entry), number("max_groups", null));
+        if (groups[0] === 0) return;
+        out.dispatch = { groups };
       }
-      passes.push(out);
+    } else if (item.draw) {
+      check(item.draw, DRAW_KEYS, `draw of ${item.name}`);
+      out.draw = item.draw;
+    }
+    passes.push(out);
+  };
+
+  for (const item of frame.passes) {
+    const group = "passes" in item ? item.passes : [item];
+    if ("passes" in item) check(item, GROUP_KEYS, "group of passes");
+    for (const one of group) check(one, PASS_KEYS, `pass ${one.name}`);
+    entries(item).forEach((entry, i) => {
+      for (const one of group) add(one, i, entry);
     });
   }
   return { buffers, textures, passes };
@@ -147,9 +158,10 @@ export function resolve(frame, layout, numbers, lists) {
  * nothing and executors can key their caches by it.
  * @param {Frame} frame
  * @param {Layout} layout
+ * @param {Record<string, string>} [formats]
  * @returns {(numbers: Record<string, number>, lists: Record<string, Entry[]>) => Plan}
  */
-export function createPlanner(frame, layout) {
+export function createPlanner(frame, layout, formats = {}) {
   /** @type {Plan | null} */
   let plan = null;
   /** @type {Record<string, number>} */
@@ -158,7 +170,7 @@ export function createPlanner(frame, layout) {
   let lastLists = {};
   return (numbers, lists) => {
     if (plan && same(numbers, lastNumbers) && sameLists(lists, lastLists)) return plan;
-    plan = resolve(frame, layout, numbers, lists);
+    plan = resolve(frame, layout, numbers, lists, formats);
     lastNumbers = { ...numbers };
     lastLists = structuredClone(lists);
     return plan;

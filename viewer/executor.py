@@ -75,6 +75,7 @@ class Executor:
         self.textures: dict[str, wgpu.GPUTexture] = {}
         self._pipelines: dict[Any, Any] = {}
         self._groups: dict[Any, Any] = {}
+        self._waited = device.create_buffer(label="waited", size=4, usage=wgpu.BufferUsage.COPY_SRC)
 
     def prepare(self, plan: Mapping[str, Any]) -> None:
         """Makes the buffers and textures the plan names, where they are absent, too small or of another size."""
@@ -87,24 +88,26 @@ class Executor:
                 raise DeviceError(
                     f"buffer {name} needs {b['size']:,} bytes, this adapter binds {limit:,}: use a smaller --budget"
                 )
+            size = b["size"]
             if old is not None:
+                # Half as much again when it grows: a count that creeps up must not make a new buffer every frame.
+                size = max(size, min(limit, old.size * 3 // 8 * 4))
                 old.destroy()
             usage = 0
             for u in b["usage"]:
                 usage |= wgpu.BufferUsage[u]
-            self.buffers[name] = self.device.create_buffer(label=name, size=b["size"], usage=usage)
+            self.buffers[name] = self.device.create_buffer(label=name, size=size, usage=usage)
             self._groups.clear()
         for name, t in plan["textures"].items():
             size = (t["width"], t["height"], 1)
+            form = CANVAS_FORMAT if t["format"] == "canvas" else t["format"]
             texture = self.textures.get(name)
-            if texture is not None and tuple(texture.size) == size and texture.format == t["format"]:
+            if texture is not None and tuple(texture.size) == size and texture.format == form:
                 continue
             usage = 0
             for u in t["usage"]:
                 usage |= wgpu.TextureUsage[u]
-            self.textures[name] = self.device.create_texture(
-                label=name, size=size, format=CANVAS_FORMAT if t["format"] == "canvas" else t["format"], usage=usage
-            )
+            self.textures[name] = self.device.create_texture(label=name, size=size, format=form, usage=usage)
             self._groups.clear()
 
     def write(self, name: str, data: NDArray[Any] | bytes, offset: int = 0) -> None:
@@ -139,7 +142,8 @@ class Executor:
         for item in plan["passes"]:
             start = time.perf_counter()
             self._submit([item])
-            self.device.queue.on_submitted_work_done_sync()
+            # wgpu-py 0.32's on_submitted_work_done_sync raises TypeError; a copy out of a buffer waits for the queue too.
+            self.device.queue.read_buffer(self._waited)
             seconds[item["name"]] = seconds.get(item["name"], 0.0) + time.perf_counter() - start
         return seconds
 

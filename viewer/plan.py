@@ -2,7 +2,8 @@
 
 Grammar (docs/pipeline.md; static/plan.js gives the same JSON). A count is {"items": x, "per": y, "times": z}
 = ceil(x / y) * z, where x, y, z are integers, names of given numbers or constants, or "$field" of the entry of the list
-that a pass or buffer is repeated `for`. A texture of format "canvas" is what the page shows: its executor draws to the canvas, this one to an rgba8unorm texture.
+that a pass, a group of passes or a buffer is repeated `for`. A texture of format "canvas" is what the page shows: the page's
+executor draws to its canvas, ours to an rgba8unorm texture.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from splatlens.viewer.layout import layout
 
 Entry = Mapping[str, int | str]
 
-_ELEMENTS = {"u32": 4, "f32": 4, "i32": 4, "vec4u": 16}
+_ELEMENTS = {"u32": 4, "f32": 4, "i32": 4, "vec2u": 8, "vec4u": 16}
 _BUFFER_KEYS = {"element", "items", "per", "times", "usage", "for"}
 _TEXTURE_KEYS = {"format", "width", "height", "usage"}
+_GROUP_KEYS = {"for", "passes"}
 _PASS_KEYS = {"name", "source", "bindings", "constants", "for", "dispatch", "draw"}
 _DRAW_KEYS = {"targets", "vertices", "indirect", "depth"}
 
@@ -115,27 +117,36 @@ def resolve(
                 return candidate
         raise ValueError(f"pipeline.json: no buffer or texture named {name!r}")
 
-    passes = []
-    for item in frame["passes"]:
-        check(item, _PASS_KEYS, f"pass {item.get('name')}")
-        for i, entry in enumerate(entries(item)):
-            out: dict[str, Any] = {
-                "name": item["name"],
-                "label": item["name"] if entry is None else f"{item['name']}.{i}",
-                "source": item["source"],
-                "bindings": [resource(b, i, entry) for b in item["bindings"]],
-                "constants": {k: number(v, entry) for k, v in item.get("constants", {}).items()},
-            }
-            if "dispatch" in item:
-                d = item["dispatch"]
-                if "indirect" in d:
-                    out["dispatch"] = {"indirect": resource(d["indirect"], i, entry), "offset": d.get("offset", 0)}
-                else:
-                    out["dispatch"] = {"groups": spread(count(d, entry), number("max_groups", None))}
-                    if out["dispatch"]["groups"][0] == 0:
-                        continue
+    passes: list[dict[str, Any]] = []
+
+    def add(item: Mapping[str, Any], index: int, entry: Entry | None) -> None:
+        out: dict[str, Any] = {
+            "name": item["name"],
+            "label": item["name"] if entry is None else f"{item['name']}.{index}",
+            "source": item["source"],
+            "bindings": [resource(b, index, entry) for b in item["bindings"]],
+            "constants": {k: number(v, entry) for k, v in item.get("constants", {}).items()},
+        }
+        if "dispatch" in item:
+            d = item["dispatch"]
+            if "indirect" in d:
+                out["dispatch"] = {"indirect": resource(d["indirect"], index, entry), "offset": d.get("offset", 0)}
             else:
-                check(item["draw"], _DRAW_KEYS, f"draw of {item['name']}")
-                out["draw"] = item["draw"]
-            passes.append(out)
+                out["dispatch"] = {"groups": spread(count(d, entry), number("max_groups", None))}
+                if out["dispatch"]["groups"][0] == 0:
+                    return
+        else:
+            check(item["draw"], _DRAW_KEYS, f"draw of {item['name']}")
+            out["draw"] = item["draw"]
+        passes.append(out)
+
+    for item in frame["passes"]:
+        group = item.get("passes", [item])
+        if "passes" in item:
+            check(item, _GROUP_KEYS, "group of passes")
+        for one in group:
+            check(one, _PASS_KEYS, f"pass {one.get('name')}")
+        for i, entry in enumerate(entries(item)):
+            for one in group:
+                add(one, i, entry)
     return {"buffers": buffers, "textures": textures, "passes": passes}

@@ -15,7 +15,7 @@ import { structOf } from "./layout.js";
  * @typedef {{format: string, width: Term, height: Term, usage: string[]}} FrameTexture
  * @typedef {{name: string, source: string[], bindings: string[], constants?: Record<string, Term>, for?: string,
  *   dispatch?: Count | {indirect: string, offset?: number}, draw?: Draw}} FramePass
- * @typedef {{for: string, passes: FramePass[]}} FrameGroup passes that are repeated together
+ * @typedef {{name: string, for: string, passes: FramePass[]}} FrameGroup passes that are repeated together
  * @typedef {{lists?: Record<string, Entry[]>, buffers: Record<string, FrameBuffer>,
  *   textures?: Record<string, FrameTexture>, passes: (FramePass | FrameGroup)[]}} Frame
  *
@@ -31,7 +31,7 @@ import { structOf } from "./layout.js";
 const ELEMENTS = { u32: 4, f32: 4, i32: 4, vec2u: 8, vec4u: 16 };
 const BUFFER_KEYS = ["element", "items", "per", "times", "usage", "for"];
 const TEXTURE_KEYS = ["format", "width", "height", "usage"];
-const GROUP_KEYS = ["for", "passes"];
+const GROUP_KEYS = ["name", "for", "passes"];
 const PASS_KEYS = ["name", "source", "bindings", "constants", "for", "dispatch", "draw"];
 const DRAW_KEYS = ["targets", "vertices", "indirect", "depth"];
 
@@ -144,7 +144,7 @@ export function resolve(frame, layout, numbers, lists, formats = {}) {
 
   for (const item of frame.passes) {
     const group = "passes" in item ? item.passes : [item];
-    if ("passes" in item) check(item, GROUP_KEYS, "group of passes");
+    if ("passes" in item) check(item, GROUP_KEYS, `group of passes ${item.name}`);
     for (const one of group) check(one, PASS_KEYS, `pass ${one.name}`);
     entries(item).forEach((entry, i) => {
       for (const one of group) add(one, i, entry);

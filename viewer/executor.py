@@ -142,7 +142,7 @@ class Executor:
         for item in plan["passes"]:
             start = time.perf_counter()
             self._submit([item])
-            # wgpu-py 0.32's on_submitted_work_done_sync raises TypeError; a copy out of a buffer waits for the queue too.
+            # wgpu-py 0.32's on_submitted_work_done_sync raises TypeError; reading a buffer waits for the queue too.
             self.device.queue.read_buffer(self._waited)
             seconds[item["name"]] = seconds.get(item["name"], 0.0) + time.perf_counter() - start
         return seconds

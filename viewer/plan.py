@@ -2,8 +2,8 @@
 
 Grammar (docs/pipeline.md; static/plan.js gives the same JSON). A count is {"items": x, "per": y, "times": z}
 = ceil(x / y) * z, where x, y, z are integers, names of given numbers or constants, or "$field" of the entry of the list
-that a pass, a group of passes or a buffer is repeated `for`. A texture of format "canvas" is what the page shows: the page's
-executor draws to its canvas, ours to an rgba8unorm texture.
+that a pass, a group of passes or a buffer is repeated `for`. A texture of format "canvas" is what the page shows:
+the page's executor draws to its canvas, ours to an rgba8unorm texture.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Entry = Mapping[str, int | str]
 _ELEMENTS = {"u32": 4, "f32": 4, "i32": 4, "vec2u": 8, "vec4u": 16}
 _BUFFER_KEYS = {"element", "items", "per", "times", "usage", "for"}
 _TEXTURE_KEYS = {"format", "width", "height", "usage"}
-_GROUP_KEYS = {"for", "passes"}
+_GROUP_KEYS = {"name", "for", "passes"}
 _PASS_KEYS = {"name", "source", "bindings", "constants", "for", "dispatch", "draw"}
 _DRAW_KEYS = {"targets", "vertices", "indirect", "depth"}
 
@@ -143,7 +143,7 @@ def resolve(
     for item in frame["passes"]:
         group = item.get("passes", [item])
         if "passes" in item:
-            check(item, _GROUP_KEYS, "group of passes")
+            check(item, _GROUP_KEYS, f"group of passes {item.get('name')}")
         for one in group:
             check(one, _PASS_KEYS, f"pass {one.get('name')}")
         for i, entry in enumerate(entries(item)):

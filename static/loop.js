@@ -2,6 +2,8 @@
 
 /** Frames the GPU may be behind. More would only add delay between the hand and the picture. */
 const FRAMES_AHEAD = 2;
+/** Stands for the frame that is being made: what asks for one meanwhile is in time for it. */
+const NOW = -1;
 
 /**
  * step: moves the camera by what the given seconds bring, true while there is more to come. draw: submits a frame; a promise
@@ -23,10 +25,12 @@ export function createLoop({ step, draw, requestFrame = (f) => requestAnimationF
       skipped = true; // and asked for again when the GPU has caught up
       return;
     }
+    asked = NOW;
     moving = step(moving ? (time - last) / 1000 : 1 / 60);
     last = time;
     if (dirty) drawNow();
-    if (moving) request();
+    asked = 0;
+    if (moving || dirty) request();
   }
 
   function drawNow() {

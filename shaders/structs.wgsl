@@ -19,6 +19,25 @@ const SPLAT_VERTICES: u32 = 6u;
 // The constant spherical harmonic, 1 / (2 sqrt(pi)).
 const SH_C0: f32 = 0.28209479177387814;
 
+// codec: a slot of the page pool and how its words are scaled (docs/format-payload.md, "GPU words").
+const HEADER_WORDS: u32 = 8u;
+const SLOT_WORDS: u32 = 1032u;          // HEADER_WORDS + 4 * GROUP
+const SH_WORDS_1: u32 = 3u;             // words a splat by degree: int8 coefficients, the last 16 bits a bfloat16 step
+const SH_WORDS_2: u32 = 7u;
+const SH_WORDS_3: u32 = 12u;
+const SCALE_STEPS: f32 = 16.0;          // steps a factor of two
+const AXIS_UNITS: f32 = 895.0;          // sqrt(1/2) in units of the two quaternion components that turn the longest axis
+const ROLL_UNITS: f32 = 383.0;          // sqrt(1/2) in units of the one that turns about it
+
+// A splat of a slot. rel: centre - camera; quat: w x y z; dc: the constant SH coefficient.
+struct ClusterSplat {
+  rel: vec3f,
+  opacity: f32,
+  quat: vec4f,
+  scales: vec3f,
+  dc: vec3f,
+}
+
 // What one frame needs to know. Lengths in pixels unless said otherwise.
 struct Frame {
   viewport: vec2f,      // width, height

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from splatlens.converters import model_folder, ply
+from splatlens.converters import lens, model_folder, ply
+from splatlens.converters.sidecar import with_sidecars
 from splatlens.converters.source import CHUNK_ROWS, Source, SourceInfo, activate
 from splatlens.viewer.errors import FormatError, LensError, UnsupportedError
 from splatlens.viewer.splats import Splats
 
 __all__ = [
     "CHUNK_ROWS", "FORMATS", "Format", "Source", "SourceInfo",
-    "activate", "find_format", "open_source", "read_splats", "write_splats",
+    "activate", "find_format", "open_source", "read_splats", "require_writable", "write_splats",
 ]  # fmt: skip
 
 
@@ -33,6 +34,7 @@ class Format:
 
 #: In the order in which they are tried.
 FORMATS = (
+    Format("lens", (".lens",), lens.sniff, lens.open_lens),
     Format("3dgs-model-folder", (), model_folder.sniff, model_folder.open_model_folder),
     Format("3dgs-ply", (".ply",), ply.sniff, ply.open_ply, ply.write_ply),
 )
@@ -72,7 +74,8 @@ def open_source(path: str | Path) -> Source:
     path = Path(path)
     known = find_format(path)
     try:
-        return known.open(path)
+        source = known.open(path)
+        return Source(with_sidecars(source.info), source.read)
     except OSError as error:
         raise LensError(f"{path}: cannot read: {error.strerror or error}") from error
 
@@ -107,9 +110,16 @@ def read_splats(path: str | Path, progress: Callable[[float], None] | None = Non
 def write_splats(path: str | Path, splats: Splats, info: SourceInfo | None = None) -> None:
     """Writes splats in the format that the extension names. Raises UnsupportedError where none does."""
     path = Path(path)
+    require_writable(path)
     for known in FORMATS:
         if known.write is not None and path.suffix.lower() in known.extensions:
             known.write(path, splats, info)
             return
-    writable = ", ".join(e for known in FORMATS if known.write is not None for e in known.extensions)
-    raise UnsupportedError(f"{path}: cannot write {path.suffix or 'a file without extension'}; writable are {writable}")
+
+
+def require_writable(path: Path, also: tuple[str, ...] = ()) -> None:
+    """Raises UnsupportedError unless a writer, or `also`, has the path's extension."""
+    writable = [*also, *(e for known in FORMATS if known.write is not None for e in known.extensions)]
+    if path.suffix.lower() not in writable:
+        kind = path.suffix or "a file without extension"
+        raise UnsupportedError(f"{path}: cannot write {kind}; writable are {', '.join(writable)}")

@@ -57,6 +57,7 @@ def open_model_folder(path: Path) -> Source:
     info = replace(source.info, path=path, format="3dgs-model-folder")
     cameras_file = path / "cameras.json"
     if cameras_file.is_file():
+        info = replace(info, files=(*info.files, cameras_file))
         try:
             cameras = tuple(read_cameras(cameras_file))
             info = replace(info, cameras=cameras, up=info.up or mean_up(cameras))
@@ -64,6 +65,7 @@ def open_model_folder(path: Path) -> Source:
             info = info.with_warnings(f"cameras left out: {error}")
     cfg_file = path / "cfg_args"
     if cfg_file.is_file():
+        info = replace(info, files=(*info.files, cfg_file))
         try:
             info = _with_settings(info, parse_cfg_args(cfg_file))
         except LensError as error:

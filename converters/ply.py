@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -83,8 +83,8 @@ def open_ply(path: Path) -> Source:
             raise _too_short(path, vertex, rest)
         warnings += _after(header.elements[position + 1 :], start + vertex.count * vertex.row_bytes, size)
     degree = SH_COEFFICIENTS.index(len(columns.sh) // 3)
-    up = _up(header.comments)
-    info = SourceInfo(path, "3dgs-ply", vertex.count, degree, size, columns.ignored, tuple(warnings), up=up)
+    info = SourceInfo(path, "3dgs-ply", vertex.count, degree, size, columns.ignored, tuple(warnings))
+    info = replace(info, up=_up(header.comments), files=(path,))
     if header.ascii:
         tables = _ascii_tables(path, vertex, start, first_line)
     else:

@@ -30,7 +30,8 @@ class SourceInfo:
     dropped: rows left out and why, known once all rows were read; cameras: the training views;
     up: unit vector in scene coordinates, None where the file does not say; background: r, g, b in 0..1 or None;
     antialias, dilation: the blur the scene was trained with (Yu et al. 2024, Mip-Splatting), None where unknown;
-    iteration: training steps, where the folder says.
+    iteration: training steps, where the folder says; title, attribution, licence, camera (where to start): where given;
+    files: all that was or will be read.
     """
 
     path: Path
@@ -47,6 +48,11 @@ class SourceInfo:
     antialias: bool | None = None
     dilation: float | None = None
     iteration: int | None = None
+    title: str = ""
+    attribution: str = ""
+    licence: str = ""
+    camera: Camera | None = None
+    files: tuple[Path, ...] = ()
 
     def with_warnings(self, *warnings: str) -> SourceInfo:
         """The same with further warnings."""
@@ -54,9 +60,9 @@ class SourceInfo:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a JSON report; cameras as their number."""
-        facts = asdict(replace(self, cameras=()))
-        facts.update(path=str(self.path), cameras=len(self.cameras))
-        return facts
+        facts = asdict(replace(self, cameras=(), camera=None))
+        del facts["camera"]
+        return facts | {"path": str(self.path), "cameras": len(self.cameras), "files": [str(f) for f in self.files]}
 
 
 @dataclass(frozen=True)

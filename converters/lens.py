@@ -1,0 +1,69 @@
+"""Our own .lens files as a source: their full detail, as stored, for other formats and for merging."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from splatlens.converters.source import Source, SourceInfo
+from splatlens.viewer.errors import UnsupportedError
+from splatlens.viewer.lens_layout import CLUSTER_SPLATS, MAGIC
+from splatlens.viewer.lens_reader import LensReader
+from splatlens.viewer.splats import Splats
+
+
+def sniff(head: bytes, path: Path) -> bool:
+    """Whether a file that starts with `head` is a .lens."""
+    return head.startswith(MAGIC)
+
+
+def open_lens(path: Path) -> Source:
+    """Reads the head only. Raises LensError, UnsupportedError where a layer cannot be given as splats as they are."""
+    with LensReader.open(path) as reader:
+        scene, layers = reader.scene, reader.layers
+        cameras = reader.cameras()
+        notices = tuple(reader.notices)
+    for i, layer in enumerate(layers):
+        if layer.splats is None:
+            raise UnsupportedError(f"{path}: layer {i} of kind {layer.kind!r} has no splats; give another file")
+        if not np.array_equal(layer.transform, np.eye(4)):
+            raise UnsupportedError(f"{path}: layer {i} is moved by a transform, which cannot be applied to splats yet")
+    kernels = [layer.splats.kernel for layer in layers if layer.splats]
+    if len(set(kernels)) > 1:
+        raise UnsupportedError(f"{path}: its layers were trained with different kernels; they cannot be made one")
+    info = SourceInfo(
+        path,
+        "lens",
+        sum(layer.splats.splats for layer in layers if layer.splats),
+        max(layer.splats.sh_degree for layer in layers if layer.splats),
+        path.stat().st_size,
+        warnings=notices,
+        cameras=cameras,
+        up=scene.up,
+        background=scene.background,
+        antialias=kernels[0].antialias,
+        dilation=kernels[0].dilation,
+        title=scene.title,
+        attribution=scene.attribution,
+        licence=scene.licence,
+        camera=scene.camera,
+        files=(path,),
+    )
+
+    def read(rows: int, dropped: Counter[str]) -> Iterator[Splats]:
+        from splatlens.viewer.paged import LensPages  # imports wgpu: half a second that no other format needs
+
+        with LensReader.open(path) as opened:
+            for layer in opened.splats_layers.values():
+                pages = LensPages(layer)
+                leaves = np.flatnonzero(pages.nodes.child_count == 0)
+                step = max(1, rows // CLUSTER_SPLATS)
+                for start in range(0, len(leaves), step):
+                    part = pages.splats(leaves[start : start + step]).with_sh_degree(info.sh_degree)
+                    for first in range(0, len(part), rows):
+                        yield part.take(slice(first, first + rows))
+
+    return Source(info, read)

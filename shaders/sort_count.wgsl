@@ -4,7 +4,7 @@ override shift: u32;
 
 @group(0) @binding(0) var<uniform> frame: Frame;
 @group(0) @binding(1) var<uniform> sort_info: SortInfo;
-@group(0) @binding(2) var<storage, read> pairs: array<vec4u>;
+@group(0) @binding(2) var<storage, read> keys: array<vec4u>;
 @group(0) @binding(3) var<storage, read_write> sort_counts: array<u32>;
 
 @compute @workgroup_size(SORT_CHUNK)
@@ -16,11 +16,10 @@ fn sort_count(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
   let run = chunk * SORT_CHUNK + lane;
   let end = min((run + 1u) * SORT_RUN, sort_info.count);
   var counts: array<u32, SORT_DIGITS>;
-  for (var i = run * SORT_RUN; i < end; i += 2u) {
-    let two = pairs[i / 2u];
-    counts[(two.x >> shift) % SORT_DIGITS]++;
-    if (i + 1u < end) {
-      counts[(two.z >> shift) % SORT_DIGITS]++;
+  for (var i = run * SORT_RUN; i < end; i += 4u) {
+    let four = keys[i / 4u];
+    for (var j = 0u; j < min(4u, end - i); j++) {
+      counts[(four[j] >> shift) % SORT_DIGITS]++;
     }
   }
   for (var digit = 0u; digit < SORT_DIGITS; digit++) {

@@ -1,12 +1,14 @@
-// Moves each (key, index) to its place by one digit: within a digit the order stays.
+// Moves each key and its value to their place by one digit: within a digit the order stays.
 
 override shift: u32;
 
 @group(0) @binding(0) var<uniform> sort_info: SortInfo;
-@group(0) @binding(1) var<storage, read> pairs: array<vec4u>;
-@group(0) @binding(2) var<storage, read> sort_counts: array<u32>;
-@group(0) @binding(3) var<storage, read> sort_sums: array<u32>;
-@group(0) @binding(4) var<storage, read_write> sorted: array<vec2u>;
+@group(0) @binding(1) var<storage, read> keys: array<vec4u>;
+@group(0) @binding(2) var<storage, read> values: array<vec4u>;
+@group(0) @binding(3) var<storage, read> sort_counts: array<u32>;
+@group(0) @binding(4) var<storage, read> sort_sums: array<u32>;
+@group(0) @binding(5) var<storage, read_write> sorted_keys: array<u32>;
+@group(0) @binding(6) var<storage, read_write> sorted_values: array<u32>;
 
 @compute @workgroup_size(SORT_CHUNK)
 fn sort_scatter(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -20,15 +22,14 @@ fn sort_scatter(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gr
   for (var digit = 0u; digit < SORT_DIGITS; digit++) {
     next[digit] = sort_sums[chunk * SORT_DIGITS + digit] + sort_counts[sort_row(chunk, digit) + lane];
   }
-  for (var i = run * SORT_RUN; i < end; i += 2u) {
-    let two = pairs[i / 2u];
-    let first = (two.x >> shift) % SORT_DIGITS;
-    sorted[next[first]] = two.xy;
-    next[first]++;
-    if (i + 1u < end) {
-      let second = (two.z >> shift) % SORT_DIGITS;
-      sorted[next[second]] = two.zw;
-      next[second]++;
+  for (var i = run * SORT_RUN; i < end; i += 4u) {
+    let four = keys[i / 4u];
+    let values_of_four = values[i / 4u];
+    for (var j = 0u; j < min(4u, end - i); j++) {
+      let digit = (four[j] >> shift) % SORT_DIGITS;
+      sorted_keys[next[digit]] = four[j];
+      sorted_values[next[digit]] = values_of_four[j];
+      next[digit]++;
     }
   }
 }

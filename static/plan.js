@@ -28,7 +28,7 @@ import { structOf } from "./layout.js";
  */
 
 /** Bytes of the scalar elements a buffer may have; all others are structs. @type {Record<string, number>} */
-const ELEMENTS = { u32: 4, f32: 4, i32: 4, vec2u: 8, vec4u: 16 };
+const ELEMENTS = { u32: 4, f32: 4, i32: 4, vec4u: 16 };
 const BUFFER_KEYS = ["element", "items", "per", "times", "usage", "for"];
 const TEXTURE_KEYS = ["format", "width", "height", "usage"];
 const GROUP_KEYS = ["name", "for", "passes"];
@@ -92,8 +92,8 @@ export function resolve(frame, layout, numbers, lists, formats = {}) {
     check(item, BUFFER_KEYS, `buffer ${name}`);
     const size = ELEMENTS[item.element] ?? structOf(layout, item.element).size;
     entries(item).forEach((entry, i) => {
-      // A binding must not be empty, and 16 bytes is the least a uniform may have.
-      const bytes = Math.max(16, Math.ceil((count(item, entry) * size) / 4) * 4);
+      // A binding holds at least one element, a uniform at least 16 bytes.
+      const bytes = Math.max(16, size, Math.ceil((count(item, entry) * size) / 4) * 4);
       buffers[entry === null ? name : `${name}.${i}`] = { size: bytes, usage: item.usage };
     });
   }

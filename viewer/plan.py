@@ -18,7 +18,7 @@ from splatlens.viewer.layout import layout
 
 Entry = Mapping[str, int | str]
 
-_ELEMENTS = {"u32": 4, "f32": 4, "i32": 4, "vec2u": 8, "vec4u": 16}
+_ELEMENTS = {"u32": 4, "f32": 4, "i32": 4, "vec4u": 16}
 _BUFFER_KEYS = {"element", "items", "per", "times", "usage", "for"}
 _TEXTURE_KEYS = {"format", "width", "height", "usage"}
 _GROUP_KEYS = {"name", "for", "passes"}
@@ -93,9 +93,9 @@ def resolve(
         element = item["element"]
         size = _ELEMENTS[element] if element in _ELEMENTS else layout()["structs"][element]["size"]
         for i, entry in enumerate(entries(item)):
-            # A binding must not be empty, and 16 bytes is the least a uniform may have.
+            # A binding holds at least one element, a uniform at least 16 bytes.
             buffers[name if entry is None else f"{name}.{i}"] = {
-                "size": max(16, -(-count(item, entry) * size // 4) * 4),
+                "size": max(16, size, -(-count(item, entry) * size // 4) * 4),
                 "usage": item["usage"],
             }
 

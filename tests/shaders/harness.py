@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import wgpu
 from numpy.typing import NDArray
+
 from splatlens.viewer.executor import Executor
 from splatlens.viewer.layout import dtype
 from splatlens.viewer.plan import pipeline, resolve
@@ -21,14 +22,15 @@ def frame_plan(
     numbers: Mapping[str, int],
     lists: Mapping[str, Sequence[Mapping[str, int | str]]] | None = None,
 ) -> dict[str, Any]:
-    """The plan of some passes: by name (each name's first pass outside of a group, or else in one), or by position in pipeline.json.
+    """The plan of some passes of pipeline.json: by position, or by name (the first pass of that name, groups last).
 
     Numbers not given are 1, max_groups WebGPU's default; lists not given that belong to the scene are empty.
     """
     everything = pipeline()
     passes = [everything["passes"][c] if isinstance(c, int) else _named(c) for c in chosen]
     filled = {"layers": 1, "width": 1, "height": 1, "max_groups": MAX_GROUPS, **numbers}
-    return resolve({**everything, "passes": passes}, filled, {"cluster_layers": (), "record_layers": (), **(lists or {})})
+    scene = {"cluster_layers": (), "record_layers": (), **(lists or {})}
+    return resolve({**everything, "passes": passes}, filled, scene)
 
 
 def _named(name: str) -> dict[str, Any]:
@@ -60,9 +62,18 @@ def run_stages(
     outputs: Sequence[str],
     numbers: Mapping[str, int],
     lists: Mapping[str, Sequence[Mapping[str, int | str]]] | None = None,
+    room: Mapping[str, int] | None = None,
 ) -> dict[str, NDArray[np.uint32]]:
-    """Runs stages by name in this order and gives the named buffers, as u32, after them."""
-    executor = run_plan(device, frame_plan(names, numbers, lists), buffers)
+    """Runs stages by name in this order and gives the named buffers, as u32, after them.
+
+    room: numbers that buffers are made for, where they shall be larger than the frame needs.
+    """
+    plan = frame_plan(names, numbers, lists)
+    if room is not None:
+        plan["buffers"] = frame_plan(names, {**numbers, **room, "max_groups": MAX_GROUPS}, lists)["buffers"]
+    bound = {name for item in plan["passes"] for name in item["bindings"]} | set(buffers)
+    plan["buffers"] = {name: b for name, b in plan["buffers"].items() if name in bound}
+    executor = run_plan(device, plan, buffers)
     return {name: executor.read(name) for name in outputs}
 
 

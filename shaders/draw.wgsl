@@ -3,6 +3,7 @@
 @group(0) @binding(0) var<uniform> frame: Frame;
 @group(0) @binding(1) var<storage, read> projected: array<Projected>;
 @group(0) @binding(2) var<storage, read> order: array<u32>;
+@group(0) @binding(3) var<uniform> sort_info: SortInfo;
 
 struct DrawVertex {
   @builtin(position) position: vec4f,
@@ -13,7 +14,8 @@ struct DrawVertex {
 
 @vertex
 fn draw_vs(@builtin(vertex_index) vertex: u32) -> DrawVertex {
-  let splat = projected[order[vertex / 6u]];
+  // The order is front to back, ties by index, as the reference blends; drawing starts from its end.
+  let splat = projected[order[sort_info.count - 1u - vertex / 6u]];
   let blue_opacity = unpack2x16float(splat.ba);
   // Two triangles (0 1 2) (2 1 3) of the corners (-,-) (+,-) (-,+) (+,+).
   let corner = vertex % 6u;

@@ -49,7 +49,7 @@ struct Frame {
   slope_max: vec2f,
   alpha_cap: f32,       // alpha never exceeds it
   antialias: u32,       // 1: opacity is scaled by sqrt(det / det dilated) (Mip-Splatting)
-  key_base: u32,        // bit pattern of the float32 depth that gets the largest key
+  key_base: u32,        // bit pattern of the float32 depth that gets key 0, the nearest
   key_shift: u32,       // depth bit patterns are shifted right by it, so that KEY_BITS are enough
   max_groups: u32,      // workgroups a dimension of a dispatch may have
   groups: u32,          // workgroups of 256 splats that project writes this frame

@@ -39,13 +39,13 @@ function floatBits(value) {
 }
 
 /**
- * [key_base, key_shift] for view depths nearest..farthest: keys are cut from the bits of the float32 depth.
+ * [key_base, key_shift] for view depths nearest..farthest, front to back: keys are cut from the bits of the float32 depth.
  * @param {number} nearest @param {number} farthest world units, positive @param {number} keyBits
  */
 export function depthKeys(nearest, farthest, keyBits) {
   const low = floatBits(Math.max(nearest, 1e-30)), high = floatBits(Math.max(nearest, farthest, 1e-30));
   const length = 32 - Math.clz32(high - low);
-  return [high, Math.max(0, length - keyBits)];
+  return [low, Math.max(0, length - keyBits)];
 }
 
 /**

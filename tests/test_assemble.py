@@ -123,9 +123,9 @@ def test_depth_keys_fit_their_bits_and_keep_order(near: float, far: float) -> No
         .astype(np.float32)
         .clip(np.float32(near), np.float32(far))
     )
-    keys = (base - z.view(np.uint32).astype(np.int64)) >> shift
+    keys = (z.view(np.uint32).astype(np.int64) - base) >> shift
     assert keys.min() >= 0 and keys.max() < 1 << constant("KEY_BITS")
-    assert (np.diff(keys) <= 0).all()
+    assert (np.diff(keys) >= 0).all()
 
 
 def test_an_empty_scene_still_makes_a_frame() -> None:

@@ -42,11 +42,11 @@ def depth_keys(nearest: float, farthest: float) -> tuple[int, int]:
     """(key_base, key_shift) for view depths nearest..farthest (world units, positive).
 
     The bit pattern of a positive float32 grows like its logarithm, so keys cut from it have an even relative
-    resolution, with integers only: every device agrees. The farthest depth gets key 0: ascending is back to front.
+    resolution, with integers only: every device agrees. The nearest depth gets key 0: ascending is front to back.
     """
     low, high = (int(np.float32(max(d, 1e-30)).view(np.uint32)) for d in (nearest, max(nearest, farthest)))
     shift = max(0, (high - low).bit_length() - constant("KEY_BITS"))
-    return high, shift
+    return low, shift
 
 
 def frame_uniform(

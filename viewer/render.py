@@ -56,7 +56,7 @@ class RawLayer:
     transform: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
 
     def nodes(self) -> Nodes | None:
-        return None if self.tree is None else Nodes.of_tree(self.tree)
+        return self.tree
 
     def drawn(self, clusters: NDArray[np.int64] | None) -> Splats:
         """The splats of a cut, or all."""
@@ -106,10 +106,19 @@ class Renderer:
     """Draws layers on one device; buffers are kept between pictures. `device` None asks for the best adapter."""
 
     def __init__(
-        self, device: wgpu.GPUDevice | None = None, *, max_groups: int = MAX_GROUPS, exact: bool = True
+        self,
+        device: wgpu.GPUDevice | None = None,
+        *,
+        max_groups: int = MAX_GROUPS,
+        exact: bool = True,
+        binding_bytes: int | None = None,
     ) -> None:
-        """exact: blend in float32 where the adapter can; the browser's default is rgba16float."""
+        """exact: blend in float32 where the adapter can; the browser's default is rgba16float.
+
+        max_groups, binding_bytes: as if the device had no more workgroups a dimension, no larger storage bindings.
+        """
         self.executor = Executor(device or request_device())
+        self.binding_bytes = binding_bytes or int(self.executor.device.limits["max-storage-buffer-binding-size"])
         self.max_groups = max_groups
         self.format = target_format(self.executor.device) if exact else "rgba16float"
         self.submitted = 0  # splats given to project in the last picture
@@ -178,18 +187,14 @@ class Renderer:
         if len(splats) == 0:
             return []
         coefficients = splats.sh.shape[1]
-        limit = int(self.executor.device.limits["max-storage-buffer-binding-size"]) // (4 * record_stride(coefficients))
-        rows = limit // constant("GROUP") * constant("GROUP")
+        rows = self.binding_bytes // (4 * record_stride(coefficients)) // constant("GROUP") * constant("GROUP")
         out = []
         for start in range(0, len(splats), rows):
             part = splats.take(slice(start, start + rows))
             uploads[f"records.{counts['record']}"] = pack_records(part)
             counts["record"] += 1
-            out.append(
-                RecordDraws(
-                    transform, len(part), coefficients, np.stack([part.means.min(axis=0), part.means.max(axis=0)])
-                )
-            )
+            box = np.stack([part.means.min(axis=0), part.means.max(axis=0)])
+            out.append(RecordDraws(transform, len(part), coefficients, box))
         return out
 
 

@@ -1,10 +1,10 @@
 // EWA projection of one splat (Zwicker et al. 2001; Kerbl et al. 2023) into a Projected record and its sort key.
 // Needs the global `frame`.
 
-// Depth as a key of KEY_BITS bits, the farthest first (depth_keys in viewer/frame.py).
+// Depth as a key of KEY_BITS bits, the nearest first (depth_keys in viewer/frame.py).
 fn depth_key(z: f32) -> u32 {
   let bits = bitcast<u32>(z);
-  return min(select(0u, frame.key_base - bits, bits < frame.key_base) >> frame.key_shift, (1u << KEY_BITS) - 1u);
+  return min(select(0u, bits - frame.key_base, bits > frame.key_base) >> frame.key_shift, (1u << KEY_BITS) - 1u);
 }
 
 // Writes `out` and returns the splat's key, or KEY_CULLED where it can not touch the picture.

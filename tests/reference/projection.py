@@ -14,7 +14,7 @@ KEY_CULLED = 0xFFFFFFFF
 
 def depth_key(frame: NDArray[np.void], z: F64) -> NDArray[np.int64]:
     bits = z.astype(np.float32).view(np.uint32).astype(np.int64)
-    key = np.maximum(int(frame["key_base"]) - bits, 0) >> int(frame["key_shift"])
+    key = np.maximum(bits - int(frame["key_base"]), 0) >> int(frame["key_shift"])
     return np.minimum(key, (1 << constant("KEY_BITS")) - 1)
 
 

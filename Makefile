@@ -12,7 +12,7 @@ DEV := .venv/.setup-dev
 NODE := node_modules/.package-lock.json
 SAMPLE := samples/out/tholos.lens
 
-.PHONY: help setup demo test lint types soak figures clean
+.PHONY: help setup demo test lint soak figures clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12

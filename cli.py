@@ -6,6 +6,7 @@ import ipaddress
 import math
 import os
 import sys
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,8 @@ def is_loopback(host: str) -> bool:
 
 def run(arguments: list[str] | None = None) -> int:
     """Runs a command; the exit code. 0 done, 2 the user's error, 130 interrupted; anything else raises."""
+    # Mesa's drivers look for a Wayland display and complain on stderr where this is unset, as it is over SSH.
+    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
     try:
         cli.main(arguments, prog_name="splatlens", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):

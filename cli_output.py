@@ -20,11 +20,14 @@ LINE_EVERY = 5.0
 @contextlib.contextmanager
 def progress() -> Iterator[Callable[[str, float], None]]:
     """Gives a callback for (what, share done 0..1); stderr gets a bar on a terminal, now and then a line elsewhere."""
-    if sys.stderr.isatty():
-        with _bar() as tell:
-            yield tell
-    else:
+    if not sys.stderr.isatty():
         yield _Lines().tell
+        return
+    bar = _Bar()
+    try:
+        yield bar.tell
+    finally:
+        bar.close()
 
 
 class _Lines:
@@ -42,28 +45,30 @@ class _Lines:
             self.next, self.shown = now + LINE_EVERY, share < 1
 
 
-@contextlib.contextmanager
-def _bar() -> Iterator[Callable[[str, float], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+class _Bar:
+    """A bar a task, from PATIENCE on, gone when all is done."""
 
-    texts = (TextColumn("{task.description}"), TextColumn("{task.percentage:>3.0f}%"))
-    columns = (texts[0], BarColumn(), texts[1], TimeRemainingColumn())
-    start = time.monotonic()
-    tasks: dict[str, TaskID] = {}
-    with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bars:
-        bars.stop()
+    def __init__(self) -> None:
+        self.start = time.monotonic()
+        self.bars: Any = None
+        self.tasks: dict[str, Any] = {}
 
-        def tell(what: str, share: float) -> None:
-            if time.monotonic() - start < PATIENCE:
-                return
-            if not bars.live.is_started:
-                bars.start()
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=1.0)
-            bars.update(tasks[what], completed=share, refresh=True)
+    def tell(self, what: str, share: float) -> None:
+        if time.monotonic() - self.start < PATIENCE:
+            return
+        if self.bars is None:
+            from rich.console import Console
+            from rich.progress import Progress
 
-        yield tell
+            self.bars = Progress(console=Console(stderr=True), transient=True, auto_refresh=False)
+            self.bars.start()
+        if what not in self.tasks:
+            self.tasks[what] = self.bars.add_task(what, total=1.0)
+        self.bars.update(self.tasks[what], completed=share, refresh=True)
+
+    def close(self) -> None:
+        if self.bars is not None:
+            self.bars.stop()
 
 
 def print_json(report: dict[str, Any]) -> None:

@@ -4,14 +4,18 @@ fn header_float(slot: u32, word: u32) -> f32 {
   return bitcast<f32>(geometry[slot * SLOT_WORDS + word]);
 }
 
-// Centre relative to the cluster's origin, layer units. A step of 0 stands for float32 centres in the slot after this one.
+// Centre relative to the cluster's origin, layer units. A step of 0 stands for float32 in the slot after this one;
+// else header word 7 has the bits of x and of y in its bytes 1 and 2.
 fn decode_center(slot: u32, lane: u32, word: u32) -> vec3f {
   let step = header_float(slot, 0u);
   if (step == 0.0) {
     let first = (slot + 1u) * SLOT_WORDS + lane;
     return vec3f(bitcast<f32>(geometry[first]), bitcast<f32>(geometry[first + GROUP]), bitcast<f32>(geometry[first + 2u * GROUP]));
   }
-  return step * vec3f(f32(word & 0x7ffu), f32((word >> 11u) & 0x7ffu), f32(word >> 22u));
+  let layout = geometry[slot * SLOT_WORDS + 7u];
+  let x = (layout >> 8u) & 0xffu;
+  let y = (layout >> 16u) & 0xffu;
+  return step * vec3f(f32(extractBits(word, 0u, x)), f32(extractBits(word, x, y)), f32(extractBits(word, x + y, 32u - x - y)));
 }
 
 // The turn that takes x to the longest axis, after a roll about x.
@@ -49,7 +53,7 @@ fn decode_splat(slot: u32, lane: u32, offset: vec3f) -> ClusterSplat {
 
 // SH coefficient k, 1 to 15, of a splat whose cluster has its SH.
 fn decode_sh(slot: u32, lane: u32, k: u32) -> vec3f {
-  let words = geometry[slot * SLOT_WORDS + 7u];
+  let words = geometry[slot * SLOT_WORDS + 7u] & 0xffu;
   let first = slot * words * GROUP + lane;
   let step = bitcast<f32>(sh_words[first + (words - 1u) * GROUP] & 0xffff0000u);
   let byte = 3u * (k - 1u);
@@ -59,6 +63,6 @@ fn decode_sh(slot: u32, lane: u32, k: u32) -> vec3f {
   if (shift > 8u) {
     bits |= sh_words[first + ((byte >> 2u) + 1u) * GROUP] << (32u - shift);
   }
-  let signed = vec3i(bitcast<i32>(bits << 24u), bitcast<i32>(bits << 16u), bitcast<i32>(bits << 8u)) >> vec3u(24u);
-  return vec3f(signed) * step;
+  let values = vec3i(bitcast<i32>(bits << 24u), bitcast<i32>(bits << 16u), bitcast<i32>(bits << 8u)) >> vec3u(24u);
+  return vec3f(values) * step;
 }

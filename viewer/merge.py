@@ -32,6 +32,8 @@ MATCHING_PASSES = 6
 OPACITY_MAX = 4.0
 #: Weight of growth in the cost of a merge, and its exponent; squared difference of colour counts 1.
 GROWTH_WEIGHT, GROWTH_POWER = 0.4, 1.5
+#: The same weight where errors of merges are summed up for the cut: merging grown splats again repeats part of the error.
+ENERGY_GROWTH_WEIGHT = 0.12
 #: Edges worked on at once: their temporaries stay in the second-level cache.
 CHUNK = 16_384
 #: Y_0, the constant spherical harmonic.
@@ -45,7 +47,7 @@ class Forest:
     means (M, 3), covs (M, 6: xx xy xz yy yz zz), opacities (M,), mass (M,) area x opacity, additive; source (M,) the source row
     of a leaf, -1 for a merged node; children (M, 2) node ids, -1 for leaves; leaves (M,) source splats below, itself included;
     size (M,) nodes of the subtree; key (M,) the order in which nodes are refined: a parent's is above its children's, 0 for
-    leaves; energy (M,) squared error of drawing the node instead of its leaves (world area x colour^2); roots (R,) node ids.
+    leaves: the largest cost below times leaves, as errors of merging merged ones add up; energy (M,) squared error of drawing the node instead of its leaves (world area x colour^2); roots (R,) node ids.
     """
 
     means: Doubles
@@ -99,7 +101,7 @@ def splat_covs(splats: Splats) -> Doubles:
     return np.ascontiguousarray(c.reshape(-1, 9)[:, [0, 1, 2, 4, 5, 8]])
 
 
-def merge_cost(n: _Nodes, i: Ints, j: Ints) -> Doubles:
+def merge_cost(n: _Nodes, i: Ints, j: Ints, growth_weight: float = GROWTH_WEIGHT) -> Doubles:
     """(E,) squared error of merging nodes i and j (area x colour^2): what they have in common in mass, times the growth of
     the covered area over their geometric mean and the squared difference of their colours."""
     wi, wj = n.mass[i], n.mass[j]
@@ -108,7 +110,7 @@ def merge_cost(n: _Nodes, i: Ints, j: Ints) -> Doubles:
     merged = areas(_mixed(n, i, j, f))
     growth = np.maximum(merged / np.sqrt(n.areas[i] * n.areas[j]) - 1, 0)
     contrast = ((n.colors[i] - n.colors[j]) ** 2).sum(axis=1)
-    return np.asarray(wi * wj / total * (GROWTH_WEIGHT * growth**GROWTH_POWER + contrast))
+    return np.asarray(wi * wj / total * (growth_weight * growth**GROWTH_POWER + contrast))
 
 
 def _mixed(n: _Nodes, i: Ints, j: Ints, f: Doubles) -> Doubles:
@@ -243,7 +245,7 @@ def _append(n: _Nodes, at: int, i: Ints, j: Ints) -> Ints:
     n.opacities[new] = np.minimum(total / n.areas[new], OPACITY_MAX)
     n.mass[new] = total
     n.key[new] = np.maximum(cost, np.maximum(n.key[i], n.key[j]))
-    n.energy[new] = cost + n.energy[i] + n.energy[j]
+    n.energy[new] = merge_cost(n, i, j, ENERGY_GROWTH_WEIGHT) + n.energy[i] + n.energy[j]
     n.children[new, 0] = i
     n.children[new, 1] = j
     return np.arange(at, at + len(i))
@@ -268,4 +270,5 @@ def _preorder(n: _Nodes, rounds: list[int], roots: Ints) -> Forest:
     down = children[old]
     down = np.where(down >= 0, place[down], -1)
     arrays = (a[old] for a in (n.means, n.covs, n.opacities, n.mass))
-    return Forest(*arrays, source, down, (size[old] + 1) // 2, size[old], n.key[old], n.energy[old], place[roots])
+    leaves = (size[old] + 1) // 2
+    return Forest(*arrays, source, down, leaves, size[old], n.key[old] * leaves, n.energy[old], place[roots])

@@ -20,9 +20,10 @@ CLUSTER_SPLATS = 256
 #: Children a cluster has at most (a page holds whole sibling groups of up to 16).
 MAX_CHILDREN = 16
 #: Children of an inner cluster. Three to one stores 11% more rows for at most 0.2 dB (docs/lod.md).
-BRANCHING = 4
+BRANCHING = 2
 #: A cluster of up to this many leaf clusters has them as its children directly.
 LAST_BRANCHING = 6
+LAST_SHARE = 3
 #: Below this opacity nothing is ever drawn (alpha under 1/255).
 OPACITY_CUT = 1 / 255
 #: Error of a cluster whose refinement repairs one squared pixel of full contrast a splat: priorities are then about pixels.
@@ -178,7 +179,7 @@ def _children(forest: Forest, rows: Ints) -> list[Ints]:
         return out
     if last <= LAST_BRANCHING:
         return _even(forest, _refine(forest, rows, leaves), last)
-    count = max(2, min(BRANCHING, round(last / 3)))
+    count = max(2, min(BRANCHING, round(last / LAST_SHARE)))
     # A little coarser than needed, cut near whole numbers of leaf clusters, and each part filled up again.
     fine = _refine(forest, rows, count * CLUSTER_SPLATS * 3 // 4)
     return [_refine(forest, part, CLUSTER_SPLATS) for part in _split(forest, fine, count)]

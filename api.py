@@ -5,167 +5,15 @@ from __future__ import annotations
 import builtins
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
+from splatlens.converters.opened import Image, Progress, Scene
 from splatlens.viewer.camera import Camera
 from splatlens.viewer.errors import LensError
 from splatlens.viewer.splats import Splats
 
 if TYPE_CHECKING:
     from splatlens.converters.convert import Converted
-    from splatlens.converters.source import SourceInfo
-    from splatlens.viewer.lens_reader import LensReader
-    from splatlens.viewer.render import Layer, Renderer
-
-Image = NDArray[np.float32]
-Progress = Callable[[str, float], None]
-
-#: Which way is up where no file says: against the y axis of the COLMAP frame.
-DEFAULT_UP = (0.0, -1.0, 0.0)
-
-
-class Scene:
-    """An opened scene: a .lens file, or any source that can be read (then drawn from float32, unquantised).
-
-    Facts are there at once; splats are read when first drawn or asked for. Use it in a `with` block, or `close` it.
-    """
-
-    def __init__(self, path: str | Path, progress: Progress | None = None) -> None:
-        """Raises LensError. `progress` hears of reading and of building the tree."""
-        from splatlens.converters import find_format, open_source
-
-        self.path = Path(path)
-        self.format = find_format(self.path).name
-        self._tell = progress or (lambda what, share: None)
-        self._reader: LensReader | None = None
-        self._source: SourceInfo | None = None
-        self._splats: Splats | None = None
-        self._layers: dict[bool, list[Layer]] = {}
-        self._renderer: Renderer | None = None
-        if self.format == "lens":
-            from splatlens.viewer.lens_reader import LensReader
-
-            self._reader = LensReader.open(self.path)
-        else:
-            self._source = open_source(self.path).info
-
-    def close(self) -> None:
-        """Closes the file; pictures can no longer be drawn of a .lens scene."""
-        if self._reader is not None:
-            self._reader.close()
-
-    def __enter__(self) -> Scene:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    @property
-    def cameras(self) -> tuple[Camera, ...]:
-        """The training cameras; empty where the file has none."""
-        if self._reader is not None:
-            return self._reader.cameras()
-        assert self._source is not None
-        return self._source.cameras
-
-    @property
-    def up(self) -> tuple[float, float, float]:
-        """Unit vector in scene coordinates."""
-        if self._reader is not None:
-            return self._reader.scene.up
-        assert self._source is not None
-        return self._source.up or DEFAULT_UP
-
-    @property
-    def background(self) -> tuple[float, float, float]:
-        """r, g, b in 0..1."""
-        if self._reader is not None:
-            return self._reader.scene.background
-        assert self._source is not None
-        return self._source.background or (0.0, 0.0, 0.0)
-
-    def facts(self) -> dict[str, Any]:
-        """What `splatlens info --json` prints: plain values. Reads no splats."""
-        if self._reader is not None:
-            return {"path": str(self.path), "format": self.format, **self._reader.facts()}
-        assert self._source is not None
-        return self._source.to_json()
-
-    def read(self) -> Splats:
-        """All splats at full detail; of a .lens file as it stores them. Raises LensError."""
-        from splatlens.converters import read_splats
-
-        if self._splats is None:
-            self._splats, info = read_splats(self.path, lambda share: self._tell(f"reading {self.path.name}", share))
-            if self._source is not None:
-                self._source = info
-        return self._splats
-
-    def render(
-        self,
-        camera: Camera,
-        *,
-        budget: float | None = None,
-        background: Sequence[float] | None = None,
-        reference: bool = False,
-    ) -> Image:
-        """Draws the scene through the shaders, headless: (height, width, 4) float32.
-
-        rgb over `background` (None: the scene's), unclipped; alpha = 1 - transmittance. budget: splats drawn at most,
-        chosen by the level of detail; None draws all at full detail. reference: by the float64 NumPy renderer instead.
-        Raises LensError, DeviceError without a graphics adapter.
-        """
-        from splatlens.viewer.frame import RenderOptions
-        from splatlens.viewer.render import Renderer, render_reference
-
-        r, g, b = background if background is not None else self.background
-        dilation, antialias = self._kernel()
-        options = RenderOptions(dilation=dilation, antialias=antialias, background=(float(r), float(g), float(b)))
-        layers = self._drawn(budget is not None)
-        most = np.inf if budget is None else float(budget)
-        if reference:
-            return render_reference(layers, camera, options, most)
-        if self._renderer is None:
-            self._renderer = Renderer()
-        return self._renderer.render(layers, camera, options, most)
-
-    def _kernel(self) -> tuple[float, bool]:
-        """Dilation, pixels^2, and antialias of the whole picture: a frame has one kernel, the first layer's."""
-        from splatlens.viewer.scene import Kernel
-
-        if self._reader is not None:
-            kernels = [layer.splats.kernel for layer in self._reader.layers if layer.splats]
-            return (kernels[0].dilation, kernels[0].antialias) if kernels else (Kernel().dilation, False)
-        assert self._source is not None
-        return self._source.dilation or Kernel().dilation, bool(self._source.antialias)
-
-    def _drawn(self, with_tree: bool) -> list[Layer]:
-        """The layers as the renderer takes them; a raw source gets its tree only for a budget."""
-        from splatlens.viewer.render import PagedLayer, RawLayer
-
-        if self._reader is not None:
-            if False not in self._layers:
-                from splatlens.viewer.paged import LensPages
-
-                self._layers[False] = [
-                    PagedLayer(LensPages(layer), self._reader.layers[i].transform)
-                    for i, layer in self._reader.splats_layers.items()
-                ]
-            return self._layers[False]
-        if with_tree not in self._layers:
-            tree = None
-            if with_tree:
-                from splatlens.viewer.tree import build_tree
-
-                tree = build_tree(self.read(), lambda share: self._tell("building the tree", share))
-            self._layers[with_tree] = [RawLayer(self.read(), tree)]
-        return self._layers[with_tree]
 
 
 def open(path: str | Path, progress: Progress | None = None) -> Scene:
@@ -218,8 +66,9 @@ def serve(
     Port 0 takes a free one. `splatlens.server.background` serves while a block runs. Raises LensError.
     """
     from splatlens import server
+    from splatlens.server_draw import drawer
 
-    config = server.ServerConfig(tuple(Path(root) for root in roots), draw_thumbnail=server.draw_thumbnail)
+    config = server.ServerConfig(tuple(Path(root) for root in roots), draw_thumbnail=drawer())
     cert, key = (None if path is None else Path(path) for path in (tls_cert, tls_key))
     server.run(config, host, port, cert, key, on_ready)
 

@@ -42,12 +42,13 @@ def view(scene: Path, port: int, no_browser: bool) -> None:
     """
     from splatlens import server
     from splatlens.cli_view import free_port, page_url, prepare, show
+    from splatlens.server_draw import drawer
 
     with progress() as tell:
         served, warnings = prepare(scene, tell)
     for message in warnings:
         warn(message)
-    config = server.ServerConfig((served,), title=served.stem, draw_thumbnail=server.draw_thumbnail)
+    config = server.ServerConfig((served,), title=served.stem, draw_thumbnail=drawer())
 
     def ready(base: str) -> None:
         show(page_url(base, served), click.echo, browser=not no_browser)

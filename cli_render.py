@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from splatlens.api import Scene
 from splatlens.cli_output import progress
+from splatlens.converters.opened import Scene
 from splatlens.viewer.camera import Camera
 from splatlens.viewer.camera_files import read_cameras
 from splatlens.viewer.errors import LensError

@@ -11,7 +11,6 @@ import numpy as np
 from splatlens.converters.source import Source, SourceInfo
 from splatlens.viewer.errors import UnsupportedError
 from splatlens.viewer.lens_layout import CLUSTER_SPLATS, MAGIC
-from splatlens.viewer.lens_reader import LensReader
 from splatlens.viewer.splats import Splats
 
 
@@ -22,6 +21,8 @@ def sniff(head: bytes, path: Path) -> bool:
 
 def open_lens(path: Path) -> Source:
     """Reads the head only. Raises LensError, UnsupportedError where a layer cannot be given as splats as they are."""
+    from splatlens.viewer.lens_reader import LensReader  # decoders that no other format needs
+
     with LensReader.open(path) as reader:
         scene, layers = reader.scene, reader.layers
         cameras = reader.cameras()

@@ -27,13 +27,19 @@ def write_image(path: Path, image: NDArray[np.float32]) -> None:
         return
     if path.suffix.lower() != ".png":
         raise unsupported(path)
+    data = png_bytes(image)
+    with atomic_write(path) as file:
+        file.write(data)
+
+
+def png_bytes(image: NDArray[np.float32]) -> bytes:
+    """The colours of an (H, W, 3 or 4) picture as a PNG file, clipped to 0..1 and rounded."""
     from PIL import Image
 
     pixels = np.rint(np.clip(np.nan_to_num(image[..., :3]), 0, 1) * 255).astype(np.uint8)
     data = io.BytesIO()
     Image.fromarray(pixels).save(data, "PNG")
-    with atomic_write(path) as file:
-        file.write(data.getvalue())
+    return data.getvalue()
 
 
 def read_image(path: Path) -> NDArray[np.float32]:

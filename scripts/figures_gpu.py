@@ -1,0 +1,176 @@
+"""Figures of the GPU work: the sort, the passes of a frame, and the browser beside wgpu-py."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import statistics
+import sys
+import time
+
+import numpy as np
+from figures_base import (
+    ROOT,
+    SCENES,
+    MissingError,
+    Row,
+    at_least,
+    chromium,
+    data_file,
+    lens_of,
+    renderer,
+    reported,
+    work,
+)
+from figures_pictures import layer_of
+
+from splatlens.viewer.compare import psnr
+from splatlens.viewer.executor import Executor, request_device
+from splatlens.viewer.frame import RenderOptions
+from splatlens.viewer.render import Renderer
+
+#: Frames whose median is reported.
+REPEATS = 7
+
+
+def finish(executor: Executor, name: str) -> None:
+    """Waits for all that was submitted, by reading a small buffer: wgpu-py 0.32's on_submitted_work_done_sync fails."""
+    executor.read(name)
+
+
+def sort() -> list[Row]:
+    """Index for index NumPy's stable argsort, in every case asked; and how fast."""
+    sys.path.insert(0, str(ROOT))
+    from tests.shaders.harness import frame_plan
+    from tests.shaders.sort_cases import grouped, key_kinds, random_keys, sorted_order
+    from tests.shaders.test_sort import check_sorted, run_sort, sort_passes
+
+    device = request_device(default_limits=True)
+    sizes = [0, 1, 2, 255, 256, 257, 2047, 2048, 2049, 65535, 10**6]
+    cases, wrong = 0, []
+    for n in sizes:
+        executor = Executor(device)
+        for kind, keys in key_kinds(n).items():
+            cases += 1
+            try:
+                check_sorted(run_sort(device, grouped(keys), executor=executor), grouped(keys))
+            except AssertionError:
+                wrong.append(f"{n} {kind}")
+    keys = grouped(random_keys(3000))
+    more = {"a count under capacity": {"room": 500}, "three workgroups a dimension": {"max_groups": 3}}
+    for name, options in more.items():
+        cases += 1
+        some = keys if "room" in options else random_keys(577 * 256)
+        try:
+            check_sorted(run_sort(device, some, **options), some)
+        except AssertionError:
+            wrong.append(name)
+    result = f"{cases - len(wrong)} of {cases}" + (f"; wrong: {', '.join(wrong)}" if wrong else "")
+    rows = [Row("sort equal to NumPy's stable argsort, n from 0 to 10^6", "every case", result, not wrong)]
+    keys = grouped(random_keys(10**6, culled=0.0))
+    executor = run_sort(device, keys)
+    plan = frame_plan(sort_passes(), {"groups": len(keys) // 256})
+    seconds = []
+    for _ in range(REPEATS):
+        executor.write("keys", keys)
+        finish(executor, "sort_info")
+        start = time.perf_counter()
+        executor.run(plan)
+        finish(executor, "sort_info")
+        seconds.append(time.perf_counter() - start)
+    middle = statistics.median(seconds)
+    rows.append(
+        reported(
+            "sort of 10^6 keys, compaction included",
+            f"{1e3 * middle:.1f} ms, {len(keys) / middle / 1e6:.1f} million keys a second",
+        )
+    )
+    start = time.perf_counter()
+    sorted_order(keys)
+    rows.append(reported("NumPy's stable argsort of the same keys", f"{1e3 * (time.perf_counter() - start):.1f} ms"))
+    return rows
+
+
+def frame() -> list[Row]:
+    """Milliseconds of each pass, submitted alone and waited for, and of whole frames; all splats, from .lens."""
+    rows = []
+    for scene in SCENES:
+        layer = layer_of(lens_of(data_file(scene.file))[0])
+        plan = renderer().prepare([layer], scene.cameras()[0], RenderOptions())
+        executor = renderer().executor
+        passes: dict[str, list[float]] = {}
+        whole = []
+        for _ in range(REPEATS):
+            for name, seconds in executor.run_timed(plan).items():
+                passes.setdefault(name, []).append(seconds)
+            start = time.perf_counter()
+            executor.run(plan)
+            finish(executor, "sort_info")
+            whole.append(time.perf_counter() - start)
+        parts: dict[str, float] = {}
+        for name, seconds in passes.items():
+            group = name.split("_")[0] if name.split("_")[0] in ("project", "compact", "sort") else name
+            parts[group] = parts.get(group, 0.0) + statistics.median(seconds)
+        detail = ", ".join(f"{name} {1e3 * s:.1f}" for name, s in parts.items())
+        what = f"{scene.name}, view a, 640x360: frame of {renderer().submitted:,} splats"
+        rows.append(reported(what, f"{1e3 * statistics.median(whole):.1f} ms (passes alone: {detail})"))
+    return rows
+
+
+#: A function that runs in the page.
+_DRAW = (ROOT / "scripts" / "figures_browser.js").read_text()
+_FLAGS = (
+    "--enable-unsafe-webgpu --enable-features=Vulkan --use-vulkan=swiftshader --use-angle=swiftshader "
+    "--use-webgpu-adapter=swiftshader --disable-gpu-sandbox"
+)
+
+
+def browser() -> list[Row]:
+    """The same scene, size and camera in headless Chromium and under wgpu-py: float target, and 8-bit pixels."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError as error:
+        raise MissingError("playwright: pip install playwright") from error
+    from splatlens import server
+
+    folder = work() / "served"
+    folder.mkdir(exist_ok=True)
+    rows = []
+    path = chromium()
+    plain = Renderer(exact=False)
+    config = server.ServerConfig((folder,))
+    with server.background(config) as url, sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", *_FLAGS.split()])
+        for scene in SCENES:
+            lens = lens_of(data_file(scene.file))[0]
+            shutil.copy(lens, folder / lens.name)
+            camera = scene.cameras()[0]
+            page = launched.new_page()
+            page.goto(url)
+            client = page.evaluate("document.querySelector('script[type=module][src]').src.replace(/static\\/.*/, '')")
+            numbers = {k: getattr(camera, k) for k in ("width", "height", "fx", "fy", "cx", "cy")}
+            pose = camera.world_to_camera.reshape(-1).tolist()
+            address = page.evaluate("name => new URL(`scenes/${name}`, document.baseURI).href", lens.name)
+            got = page.evaluate(
+                _DRAW, {"client": client, "scene": address, "camera": {**numbers, "worldToCamera": pose}}
+            )
+            page.close()
+            data = np.frombuffer(base64.b64decode(got["bytes"]), np.uint8).reshape(camera.height, got["row"])
+            image = data[:, : camera.width * 16].copy().view(np.float32).reshape(camera.height, camera.width, 4)
+            want = plain.render([layer_of(lens)], camera)
+            steps = np.abs(
+                np.rint(np.clip(image[..., :3], 0, 1) * 255) - np.rint(np.clip(want[..., :3], 0, 1) * 255)
+            ).max(axis=2)
+            name = f"{scene.name}, view a: Chromium ({got['adapter']}) against wgpu-py"
+            rows.append(at_least(f"{name}, float target", 55, psnr(image, want), "dB", f"{got['splats']:,} splats"))
+            rows.append(at_least(f"{name}, 8-bit pixels within 1/255", 99.9, 100 * float((steps <= 1).mean()), "%"))
+            rows.append(
+                Row(
+                    f"{scene.name}: two frames in Chromium",
+                    "identical bytes",
+                    "identical" if got["equal"] else "differ",
+                    bool(got["equal"]),
+                )
+            )
+        launched.close()
+    return rows

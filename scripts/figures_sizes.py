@@ -1,0 +1,63 @@
+"""Figures of size, time and memory: the page's code, and conversion of a scene at one, two and four times its size."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import replace
+
+import numpy as np
+from figures_base import SCENES, Row, at_most, data_file, lens_of, reported, source, work
+
+from splatlens.converters import write_splats
+from splatlens.server_assets import load_client
+from splatlens.viewer.splats import Splats
+
+#: Copies are moved apart by the scene's middle 98% and shaken by this share of a splat's own size.
+JITTER = 0.05
+
+
+def page() -> list[Row]:
+    """Gzipped JavaScript and WGSL of the client, each file as the server sends it."""
+    files = load_client().files
+    code = {name: asset for name, asset in files.items() if name.endswith((".js", ".mjs", ".wgsl"))}
+    size = sum(len(gzip.compress(asset.body, 9)) for asset in code.values()) / 1000
+    rest = sum(len(gzip.compress(asset.body, 9)) for name, asset in files.items() if name not in code) / 1000
+    raw = sum(len(asset.body) for asset in code.values()) / 1000
+    detail = f"{len(code)} files, {raw:.0f} kB plain; styles and JSON {rest:.1f} kB more"
+    return [at_most("the page: JavaScript and WGSL, gzipped", 60, size, "kB", detail)]
+
+
+def tiled(splats: Splats, columns: int, rows: int) -> Splats:
+    """Copies side by side in x and z, each with seeded jitter of its centres, so that no two are alike."""
+    low, high = np.percentile(splats.means, [1, 99], axis=0)
+    parts = []
+    for k in range(columns * rows):
+        rng = np.random.default_rng(k)
+        step = np.array([k % columns, 0, k // columns]) * (high - low)
+        shake = rng.standard_normal(splats.means.shape) * JITTER * splats.scales.max(axis=1, keepdims=True)
+        parts.append(replace(splats, means=(splats.means + step + (shake if k else 0)).astype(np.float32)))
+    return Splats.concatenate(parts)
+
+
+def convert() -> list[Row]:
+    """`splatlens convert` in a process of its own, on two cores."""
+    scene = SCENES[2]
+    path = data_file(scene.file)
+    rows = []
+    for times, (columns, deep) in {1: (1, 1), 2: (2, 1), 4: (2, 2)}.items():
+        if times > 1:
+            path = work() / f"{scene.name}_{times}.ply"
+            write_splats(path, tiled(source(data_file(scene.file)), columns, deep))
+        lens, report = lens_of(path)
+        gib = report["peak_bytes"] / 1e9
+        size = f"{lens.stat().st_size / report['splats']:.1f} B a splat"
+        if times == 1:
+            rows.append(
+                at_most(f"conversion of {scene.name}, {report['splats']:,} splats: time", 15, report["seconds"], "s")
+            )
+            rows.append(at_most(f"conversion of {scene.name}: largest resident memory", 1.5, gib, "GB", size))
+        else:
+            path.unlink()
+            what = f"conversion of {times} times as many, {report['splats']:,} splats"
+            rows.append(reported(what, f"{report['seconds']:.1f} s, {gib:.2f} GB, {size}"))
+    return rows

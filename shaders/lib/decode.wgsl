@@ -12,9 +12,9 @@ fn decode_center(slot: u32, lane: u32, word: u32) -> vec3f {
     let first = (slot + 1u) * SLOT_WORDS + lane;
     return vec3f(bitcast<f32>(geometry[first]), bitcast<f32>(geometry[first + GROUP]), bitcast<f32>(geometry[first + 2u * GROUP]));
   }
-  let layout = geometry[slot * SLOT_WORDS + 7u];
-  let x = (layout >> 8u) & 0xffu;
-  let y = (layout >> 16u) & 0xffu;
+  let bits = geometry[slot * SLOT_WORDS + 7u];
+  let x = (bits >> 8u) & 0xffu;
+  let y = (bits >> 16u) & 0xffu;
   return step * vec3f(f32(extractBits(word, 0u, x)), f32(extractBits(word, x, y)), f32(extractBits(word, x + y, 32u - x - y)));
 }
 

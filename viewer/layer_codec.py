@@ -98,7 +98,7 @@ class LayerCodec:
 
 
 def log2_index(root: Integers) -> Integers:
-    """16 * log2 of positive integers below 2^11, exact integer arithmetic: linear between powers of two; 0 for 0."""
+    """16 * log2 of positive integers below 2^24, exact integer arithmetic: linear between powers of two; 0 for 0."""
     root = np.maximum(root, 1)
     whole = np.frexp(root.astype(np.float32))[1] - 1
     return np.asarray(16 * whole + ((root << 4) >> whole) - 16, np.int32)

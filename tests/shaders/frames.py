@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import wgpu
 from numpy.typing import NDArray
+
 from splatlens.viewer.assemble import Assembly, RecordDraws, assemble
 from splatlens.viewer.executor import Executor
 from splatlens.viewer.frame import RenderOptions

@@ -29,10 +29,11 @@ $(NODE): package.json package-lock.json
 setup: $(DEV) $(NODE) ## everything `make test` needs
 	@scripts/setup.sh browser
 
-$(SAMPLE): $(RUN) $(wildcard samples/tholos/*.py)
-	@mkdir -p samples/out
-	$(PY) samples/tholos/make.py samples/out/tholos.ply
-	$(BIN)/splatlens convert --force samples/out/tholos.ply $@
+$(SAMPLE:.lens=.ply): $(wildcard samples/tholos/*.py) | $(RUN)
+	$(PY) samples/tholos/make.py $@
+
+$(SAMPLE): $(SAMPLE:.lens=.ply) $(wildcard viewer/codec*.py viewer/lens*.py viewer/tree.py viewer/merge.py)
+	$(BIN)/splatlens convert --force $< $@
 
 demo: $(SAMPLE) ## make the sample scene, serve it and print the address (PORT=8000)
 	$(BIN)/splatlens serve samples/out --port $(PORT)

@@ -70,7 +70,7 @@ def convert(
     if output.suffix.lower() == ".lens":
         kernel = Kernel() if merged.dilation is None else Kernel(merged.dilation)
         kernel = replace(kernel, antialias=bool(merged.antialias))
-        report = build_lens(splats, output, scene_info(merged), partial(tell, "building the tree"), kernel=kernel)
+        report = build_lens(splats, output, scene_info(merged), partial(tell, "converting"), kernel=kernel)
         written = report.written
         details = {"tree_seconds": report.tree_seconds, "clusters": written.clusters, "pages": written.pages}
         details |= {"stored": written.stored, "coarse_splats": written.coarse_splats, "parts": written.parts}

@@ -9,7 +9,7 @@ stop() { say "$1"; shift; for line in "$@"; do printf '       %s\n' "$line" >&2;
 
 distribution() { (. /etc/os-release 2>/dev/null && printf '%s' "${ID:-}") || true; }
 
-# Installs Debian packages where this user may; otherwise names the command.
+# Installs Debian packages where this user may; otherwise names the command and exits. Returns 1 where there is no apt.
 apt_install() {
   command -v apt-get >/dev/null || return 1
   local as=()
@@ -62,7 +62,7 @@ setup_node() {
   command -v node >/dev/null && command -v npm >/dev/null || {
     [ "$(distribution)" = debian ] && apt_install nodejs npm
   } || stop "node and npm are missing" "install Node.js 18 or later: https://nodejs.org"
-  node -e 'process.exit(+process.versions.node.split(".")[0] < 18)' ||
+  node -e 'process.exit(process.versions.node.split(".")[0] < 18 ? 1 : 0)' ||
     stop "node $(node --version) is too old" "install Node.js 18 or later: https://nodejs.org"
   say "installing the type checker (npm ci)"
   npm ci --silent --no-fund --no-audit || stop "npm ci failed, see above" "check the network or the npm registry, then run make again"
@@ -73,7 +73,7 @@ adapter() { .venv/bin/python -c 'import wgpu; wgpu.gpu.request_adapter_sync()' 2
 setup_browser() {
   if ! scripts/chromium.sh >/dev/null; then
     # Ubuntu's chromium package is a snap, which does not run headless in containers.
-    [ "$(distribution)" = debian ] && apt_install chromium fonts-dejavu-core
+    if [ -z "${CHROMIUM:-}" ] && [ "$(distribution)" = debian ]; then apt_install chromium fonts-dejavu-core || true; fi
     scripts/chromium.sh >/dev/null ||
       stop "no Chromium or Chrome found; the page's tests need one" \
         "install Google Chrome (https://www.google.com/chrome) or Chromium," \

@@ -348,12 +348,12 @@ def test_view_converts_once_by_content(scene: Path, tmp_path: Path, monkeypatch:
     told: list[str] = []
     first, _ = cli_view.prepare(scene, lambda what, share: told.append(what))
     assert first.is_relative_to(tmp_path / "cache") and first.name == "scene.lens"
-    assert "building the tree" in told
+    assert "converting" in told
     told.clear()
     stamp = first.stat().st_mtime_ns
     os.utime(first, ns=(stamp - 10**12, stamp - 10**12))
     again, _ = cli_view.prepare(scene, lambda what, share: told.append(what))
-    assert again == first and "building the tree" not in told
+    assert again == first and "converting" not in told
     assert first.stat().st_mtime_ns > stamp - 10**12  # noted as used
     scene.rename(scene.with_name("moved.ply"))
     scene = scene.with_name("moved.ply")

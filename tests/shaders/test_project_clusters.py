@@ -22,7 +22,13 @@ from tests.twin_scenes import CAMERA, random_splats
 
 
 def clusters_of(
-    splats: Splats, path: Path, transform: np.ndarray, *, max_groups: int = 65535, sh: bool = True
+    splats: Splats,
+    path: Path,
+    transform: np.ndarray,
+    *,
+    max_groups: int = 65535,
+    sh: bool = True,
+    options: RenderOptions = RenderOptions(),
 ) -> tuple[Assembly, LoadedClusters, LensPages]:
     """The frame that draws every cluster of the scene's tree, inner ones too."""
     build_lens(splats, path / "scene.lens")
@@ -34,7 +40,7 @@ def clusters_of(
     layer = ClusterDraws(
         transform, loaded.slots, pages.nodes.count, degrees, loaded.origins, pages.boxes, slots, len(loaded.sh_words) // slots
     )
-    return assemble(CAMERA, RenderOptions(), [layer], max_groups), loaded, pages
+    return assemble(CAMERA, options, [layer], max_groups), loaded, pages
 
 
 def check(device: wgpu.GPUDevice, frame: Assembly, loaded: LoadedClusters, pages: LensPages) -> None:
@@ -69,6 +75,10 @@ def test_float32_centres(device: wgpu.GPUDevice, tmp_path: Path) -> None:
     frame, loaded, pages = clusters_of(random_splats(300, 6, size=1e-5, spread=1.0), tmp_path, np.eye(4))
     assert (pages.nodes.slots == 2).any()
     check(device, frame, loaded, pages)
+
+
+def test_the_near_plane_cuts_through_clusters(device: wgpu.GPUDevice, tmp_path: Path) -> None:
+    check(device, *clusters_of(random_splats(300, 9), tmp_path, np.eye(4), options=RenderOptions(near=4.0)))
 
 
 def test_a_moved_layer(device: wgpu.GPUDevice, tmp_path: Path) -> None:

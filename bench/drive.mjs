@@ -49,6 +49,7 @@ const server = http.createServer(async (req, res) => {
   if (p === '/favicon.ico') { res.writeHead(204, head).end(); return; }
   let f = p.startsWith('/build/') ? path.join(here, p) : /^\/(shaders|static)\//.test(p) ? path.join(here, '..', p) : p.startsWith('/scene/') ? path.join(DATA, p.slice(7)) : null;
   if (f && p.startsWith('/scene/') && !existsSync(f)) f = path.join(OUT, p.slice(7));
+  if (f && p.startsWith('/build/') && !existsSync(f)) f = path.join(here, '..', 'static', p.slice(7));   // a module's own style sheet
   if (!f || !existsSync(f)) { res.writeHead(404, head).end(); return; }
   const size = (await stat(f)).size, type = { ...head, 'Content-Type': types[path.extname(f)] ?? 'application/octet-stream', 'Accept-Ranges': 'bytes' };
   const range = /^bytes=(\d+)-(\d+)$/.exec(req.headers.range ?? '');

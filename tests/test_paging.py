@@ -31,7 +31,8 @@ def check(tree: Tree, pages: Pages) -> None:
         assert (np.diff(place[kids]) == 1).all(), "and keep their order, one after another"
         assert page[kids[0]] in (page[c], *np.flatnonzero(pages.parent == page[c])), "below their parents' page"
         assert place[kids[0]] > place[c]
-    assert pages.parent[0] == -1 and (pages.parent[1:] < np.arange(1, len(pages))).all() and (pages.parent[1:] >= 0).all()
+    below = pages.parent[1:]
+    assert pages.parent[0] == -1 and (below < np.arange(1, len(pages))).all() and (below >= 0).all()
     assert (np.diff(pages.error) <= 0).all(), "coarse first"
     for k in range(1, len(pages)):
         parents = tree.parent[pages.order[pages.first[k] : pages.first[k + 1]]]

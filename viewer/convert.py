@@ -1,0 +1,106 @@
+"""Splats to a .lens file: tree, pages, codec and container, with progress and a report of what it took."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+import splatlens
+from splatlens.viewer.camera import Camera
+from splatlens.viewer.lens import SplatsLayer, WriteReport, write_lens
+from splatlens.viewer.scene import Kernel, SceneInfo
+from splatlens.viewer.splats import Splats
+from splatlens.viewer.tree import build_tree
+
+#: Share of the time that building the tree takes, for the progress: 7.8 of 9.4 s on 125,000 splats of SH 2.
+TREE_SHARE = 0.8
+#: The start camera frames the middle of the scene from this far round and up, degrees, with this field of view.
+START_AZIMUTH, START_ELEVATION, START_FOV = 30.0, 20.0, 50.0
+START_SIZE = (1280, 720)
+
+
+class ChunkedSource(Protocol):
+    """What converters.open_source gives."""
+
+    def chunks(self) -> Iterator[Splats]: ...
+
+
+@dataclass(frozen=True)
+class ConvertReport:
+    """seconds: of the whole call, tree_seconds of it for the tree. peak_bytes: largest resident memory of this process
+    so far, 0 where the system does not tell."""
+
+    written: WriteReport
+    seconds: float
+    tree_seconds: float
+    peak_bytes: int
+
+
+def build_lens(
+    source: Splats | ChunkedSource,
+    path: str | Path,
+    info: SceneInfo | None = None,
+    progress: Callable[[float], None] | None = None,
+    *,
+    kernel: Kernel | None = None,
+    name: str = "",
+    workers: int = 2,
+) -> ConvertReport:
+    """Writes a scene of one splats layer. `progress` hears the share done, 0 to 1.
+
+    Where `info` has no start camera, the first training camera is it, or one that frames the scene. Raises LensError;
+    nothing is left behind then.
+    """
+    start = time.perf_counter()
+    splats = source if isinstance(source, Splats) else _gather(source.chunks())
+    tell = progress or (lambda share: None)
+    tree = build_tree(splats, lambda share: tell(TREE_SHARE * share))
+    tree_seconds = time.perf_counter() - start
+    info = info or SceneInfo()
+    if info.camera is None:
+        info = replace(info, camera=info.cameras[0] if info.cameras else start_camera(splats.means, info.up))
+    info = info if info.converter else replace(info, converter=f"splatlens {splatlens.__version__}")
+    del splats
+    layer = SplatsLayer(tree, name, kernel=kernel or Kernel())
+    written = write_lens(path, [layer], info, lambda share: tell(TREE_SHARE + (1 - TREE_SHARE) * share), workers)
+    return ConvertReport(written, time.perf_counter() - start, tree_seconds, peak_bytes())
+
+
+def start_camera(means: NDArray[np.float32], up: tuple[float, float, float]) -> Camera:
+    """A camera that frames the middle 90% of the centres, from the side and a little above. World coordinates."""
+    low, high = np.percentile(means.astype(np.float64), [5, 95], axis=0) if len(means) else np.zeros((2, 3))
+    centre = (low + high) / 2
+    radius = max(float(np.linalg.norm(high - low)) / 2, 1e-6)
+    y = np.array(up, np.float64) / np.linalg.norm(up)
+    # Any direction across up; the axis least along it, so that it is well defined.
+    x = np.cross(y, np.eye(3)[np.argmin(np.abs(y))])
+    x /= np.linalg.norm(x)
+    z = np.cross(x, y)
+    azimuth, elevation = math.radians(START_AZIMUTH), math.radians(START_ELEVATION)
+    side = math.cos(azimuth) * z + math.sin(azimuth) * x
+    direction = math.cos(elevation) * side + math.sin(elevation) * y
+    distance = radius / math.sin(math.radians(START_FOV) / 2)
+    position = centre + distance * direction
+    return Camera.look_at(position.tolist(), centre.tolist(), up, START_FOV, *START_SIZE)
+
+
+def peak_bytes() -> int:
+    """Largest resident memory of this process so far, bytes; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def _gather(chunks: Iterable[Splats]) -> Splats:
+    return Splats.concatenate(list(chunks))

@@ -17,7 +17,8 @@ def random_splats(rng: np.random.Generator, n: int, degree: int) -> Splats:
     means = np.repeat(rng.normal(0, 5, (-(-n // 100), 3)), 100, axis=0)[:n] + rng.normal(0, 0.3, (n, 3))
     scales = np.exp(rng.normal(-4, 1, (n, 1)) + rng.normal(0, 1, (n, 3)))
     quats = rng.normal(size=(n, 4))
-    sh = rng.normal(0, 1, (n, SH_COEFFICIENTS[degree], 3)) * np.r_[0.8, np.full(SH_COEFFICIENTS[degree] - 1, 0.15)][:, None]
+    coefficients = SH_COEFFICIENTS[degree]
+    sh = rng.normal(0, 1, (n, coefficients, 3)) * np.r_[0.8, np.full(coefficients - 1, 0.15)][:, None]
     quats /= np.linalg.norm(quats, axis=1, keepdims=True)
     parts = (means, quats, scales, rng.beta(1.2, 0.6, n), sh)
     return Splats(*(np.ascontiguousarray(p, np.float32) for p in parts))

@@ -1,4 +1,4 @@
-"""Clusters of splats to the bytes of a page and to the words the GPU reads (docs/format-payload.md): the whole of it."""
+"""Clusters of splats to the bytes of a page and on to the words the GPU reads (docs/format-payload.md)."""
 
 from __future__ import annotations
 
@@ -49,5 +49,6 @@ def fit_layer_codec(sample: Splats) -> LayerCodec:
     zero = reference - 16 - round(32 * float(np.log2(_OPACITY_STEP)))
     width = 3 * (SH_COEFFICIENTS[sample.sh_degree] - 1)
     basis = np.zeros((0, max(1, width)), np.int8)
-    codec = LayerCodec(sample.sh_degree, _OPACITY_STEP, reference + _KNEE, (zero, *_IMPORTANCE), dict(_STEPS), 1.0, basis)
+    limits = (zero, *_IMPORTANCE)
+    codec = LayerCodec(sample.sh_degree, _OPACITY_STEP, reference + _KNEE, limits, dict(_STEPS), 1.0, basis)
     return fit_sh(codec, sample, _SH_STEP) if sample.sh_degree else codec

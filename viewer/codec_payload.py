@@ -66,7 +66,8 @@ def encode_geometry(quantised: Quantised, clusters: Sequence[int]) -> Block:
     step[starts] = along[starts]
     position[place, axis] = step
     values = [
-        *position.T, q.root[rows], q.scale[rows], q.middle[rows], q.thin[rows], *q.axis[rows].T, q.roll[rows], *q.color[rows].T,
+        *position.T, q.root[rows], q.scale[rows], q.middle[rows], q.thin[rows], *q.axis[rows].T, q.roll[rows],
+        *q.color[rows].T,
     ]  # fmt: skip
     planes: list[Bytes] = []
     mask = 0
@@ -92,8 +93,10 @@ def encode_sh(quantised: Quantised, clusters: Sequence[int]) -> Block:
     planes = [np.ascontiguousarray(z[:, k]) for k in np.flatnonzero(modes == BYTE)]
     small = np.flatnonzero(modes == NIBBLE)
     for i in range(0, len(small), 2):
-        pair = z[:, small[i]]
-        planes.append(pair | z[:, small[i + 1]] << 4 if i + 1 < len(small) else np.ascontiguousarray(pair))
+        pair = z[:, small[i]].copy()
+        if i + 1 < len(small):
+            pair |= z[:, small[i + 1]] << 4
+        planes.append(pair)
     return deflate_planes([modes, *planes])
 
 

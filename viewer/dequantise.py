@@ -21,8 +21,8 @@ def dequantise(
 ) -> Splats:
     """The first `count` splats of a slot, in the order they are drawn in, in layer coordinates.
 
-    words: of the pool, or as decode_geometry gives them. origin: (3,) float32 of the cluster. sh_words: of this slot, as
-    decode_sh gives them; without it, or where it is empty, the splats have SH degree 0.
+    words: of the pool, or as decode_geometry gives them. origin: (3,) float32 of the cluster. sh_words: of this slot,
+    as decode_sh gives them; without it, or where it is empty, the splats have SH degree 0.
     """
     start = slot * constant("SLOT_WORDS")
     header = words[start : start + constant("HEADER_WORDS")].view(np.float32)
@@ -37,7 +37,7 @@ def dequantise(
     below = np.stack([np.zeros(count, np.uint32), shape >> 10 & 0x7F, shape >> 17 & 0x7F], axis=1).astype(_F)
     root = (shape >> 24).astype(_F) * header[2]
     luma = header[3:6] + header[6] * _fields(color)
-    grey, orange, pink = (luma * np.sqrt(_F([1 / 3, 1 / 2, 1 / 6]))).T
+    grey, orange, pink = (luma * np.sqrt(np.array([1 / 3, 1 / 2, 1 / 6], _F))).T
     dc = np.stack([grey + orange + pink, grey - 2 * pink, grey - orange + pink], axis=1)
     coefficients = [dc[:, None, :]]
     if sh_words is not None and len(sh_words):
@@ -65,7 +65,7 @@ def _fields(word: NDArray[np.uint32]) -> NDArray[np.float32]:
 
 def _quats(word: NDArray[np.uint32]) -> NDArray[np.float32]:
     half = np.sqrt(_F(0.5))
-    y, z, s = (_fields(word) - _F([1024, 1024, 512])).T
+    y, z, s = (_fields(word) - np.array([1024, 1024, 512], _F)).T
     y, z = y * (half / _F(constant("AXIS_UNITS"))), z * (half / _F(constant("AXIS_UNITS")))
     s = s * (half / _F(constant("ROLL_UNITS")))
     w, c = np.sqrt(np.maximum(1 - y * y - z * z, 0)), np.sqrt(np.maximum(1 - s * s, 0))

@@ -34,8 +34,8 @@ _FIELDS = frozenset({"sh_degree", "opacity_step", "knee", "importance", "steps",
 class LayerCodec:
     """What decoding the clusters of a layer needs besides their bytes; stored as JSON in the layer's description.
 
-    opacity_step: of the square root of opacity. knee: index of the largest scale, in 1 / SCALE_STEPS octaves, above which
-    it is stored exactly. importance: (zero, low, high); see `shifts`. steps: by quantity, log2 of the step in 1/32.
+    opacity_step: of the square root of opacity. knee: index of the largest scale, in 1 / SCALE_STEPS octaves, above
+    which its steps are smallest. importance: (zero, low, high). steps: by quantity, 32 log2 of the step; see `shifts`.
     sh_step: SH value of one unit. sh_basis: (components, 3 * coefficients without DC) int8, coefficient-major.
     """
 
@@ -65,7 +65,8 @@ class LayerCodec:
         top = Field(data, "layer", "codec")
         unknown = sorted(set(top.object()) - _FIELDS)
         if unknown:
-            raise FormatError(f"layer: field codec: unknown member {unknown[0]!r}; expected {', '.join(sorted(_FIELDS))}")
+            known = ", ".join(sorted(_FIELDS))
+            raise FormatError(f"layer: field codec: unknown member {unknown[0]!r}; expected {known}")
         degree = top.member("sh_degree").integer(0, 3)
         width = 3 * (SH_COEFFICIENTS[degree] - 1)
         text = top.member("sh_basis").text(4 * (width * width // 3 + 1))
@@ -105,7 +106,10 @@ def log2_index(root: Integers) -> Integers:
 
 
 def scale_index(code: Integers, knee: int) -> Integers:
-    """Index of the largest scale (SCALE_STEPS an octave) that a code stands for: steps 1, 2, 4, 8 and 16 from the knee down."""
+    """Index of the largest scale, SCALE_STEPS an octave, that a code stands for.
+
+    Steps are 1 above the knee and then 2, 4, 8 and 16, each for two octaves: large splats matter more than small ones.
+    """
     out, top, step = np.asarray(code + knee, np.int32), 0, 1
     index = knee
     while step < _COARSEST:
@@ -140,8 +144,8 @@ def importance(codec: LayerCodec, scale: Integers, root: Integers) -> Integers:
 def shifts(codec: LayerCodec, name: str, weight: Integers, middle: Integers | int, thin: Integers | int) -> Integers:
     """Left shift of a stored quantity: its step is 2^shift lattice units.
 
-    weight: importance less 16 for each half octave that the cluster is coarser. middle, thin: steps that the second and the
-    third scale lie below the first. A rotation's steps shrink as the splat gets longer; roll only matters to blades.
+    weight: importance less 16 for each half octave that the cluster is coarser. middle, thin: steps that the second and
+    the third scale lie below the first. Directions matter more the longer a splat is, roll the more it is a blade.
     """
     exponent = codec.steps[name] - weight
     if name == "thin":

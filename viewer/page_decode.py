@@ -1,4 +1,4 @@
-"""Inflated payloads of a page to the words the GPU reads; static/decode.js gives the same words (docs/format-payload.md)."""
+"""Inflated payloads of a page to the words the GPU reads (docs/format-payload.md); static/decode.js gives the same."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from splatlens.viewer.splats import SH_COEFFICIENTS
 _GROUP = constant("GROUP")
 _SLOT = constant("SLOT_WORDS")
 _HEADER = constant("HEADER_WORDS")
-#: Bits of the fields of a GPU word, lowest first: shape (scales and opacity), rotation, colour. Those of positions vary.
+#: Bits of the fields of a GPU word, lowest first: shape (scales, opacity), rotation, colour. Those of positions vary.
 _FIELDS = ((10, 7, 7, 8), (11, 11, 10), (11, 11, 10))
 #: Largest exponent of colours, and coarse half octaves.
 _COLOR_EXPONENT, _COARSE = 40, 16
@@ -29,7 +29,7 @@ _COLOR_EXPONENT, _COARSE = 40, 16
 class Geometry:
     """A decoded page of n clusters.
 
-    words: (slots * SLOT_WORDS,) uint32, the page's slots one after another. first_slot, slots: (n,) int32, slots 1 or 2.
+    words: (slots * SLOT_WORDS,) uint32, slot after slot. first_slot, slots: (n,) int32; a cluster takes 1 or 2.
     origins: (n, 3) float32; the draw's offset is origin - camera, subtracted in float64.
     classes: (rows,) uint8, the shift of each row's SH, which decode_sh needs.
     """
@@ -105,11 +105,12 @@ def decode_geometry(payload: bytes, counts: Sequence[int], codec: LayerCodec) ->
     roll = 512 + (values["roll"] << shifts(codec, "roll", weight, middle, thin))
     shift = shifts(codec, "color", weight, 0, 0)
     base = record["color_base"].astype(np.int32)
-    colors = np.stack([base[cluster, i] + (values[c] << shift) for i, c in enumerate(("grey", "orange", "pink"))], axis=1)
+    differences = np.stack([values[name] for name in ("grey", "orange", "pink")], axis=1)
+    colors = base[cluster] + (differences << shift[:, None])
     least_scale = np.minimum.reduceat(scale, starts)
     least_color = np.minimum.reduceat(colors, starts)
     colors -= least_color[cluster]
-    fields = ((scale - least_scale[cluster], middle, thin, root), (*axes, roll), colors.T)
+    fields = [[scale - least_scale[cluster], middle, thin, root], [*axes, roll], [*colors.T]]
 
     bits = np.frexp(np.maximum.reduceat(position, starts).astype(np.float64))[1]
     wide = exact | (bits.sum(axis=1) > 32)
@@ -129,21 +130,23 @@ def decode_geometry(payload: bytes, counts: Sequence[int], codec: LayerCodec) ->
     high = np.minimum(bits[:, 0] + bits[:, 1], 31)[cluster].astype(np.uint32)
     x, y, z = position.T.astype(np.uint32)
     words[slot, _HEADER + lane] = np.where(wide[cluster], 0, x | y << bits[cluster, 0].astype(np.uint32) | z << high)
-    for k, (widths, field) in enumerate(zip(_FIELDS, fields, strict=True)):
-        words[slot, _HEADER + (k + 1) * _GROUP + lane] = _pack(widths, field)
+    for k, widths in enumerate(_FIELDS):
+        words[slot, _HEADER + (k + 1) * _GROUP + lane] = _pack(widths, fields[k])
     local = (position * np.exp2(record["position_exponent"].astype(np.float64))[cluster, None]).astype(np.float32)
     local[exact[cluster]] = centers
     mine = wide[cluster]
     for k in range(3):
         words[slot[mine] + 1, k * _GROUP + lane[mine]] = np.ascontiguousarray(local[mine, k]).view(np.uint32)
     classes = shifts(codec, "sh", weight, 0, 0) + record["sh_exponent"].astype(np.int32)[cluster]
-    return Geometry(words.ravel(), first_slot, slots, np.ascontiguousarray(record["origin"], np.float32), classes.astype(np.uint8))
+    origins = np.ascontiguousarray(record["origin"], np.float32)
+    return Geometry(words.ravel(), first_slot, slots, origins, classes.astype(np.uint8))
 
 
 def _check_records(record: NDArray[np.void], exact: NDArray[np.bool_]) -> None:
     _need(np.isfinite(record["origin"]).all(), "finite origins")
-    _need(((record["flags"] < 8) & ((record["flags"] & 3) < 3)).all(), "flags with a sort axis of 0 to 2 and no unknown bits")
-    _need((np.abs(record["position_exponent"].astype(np.int32)) <= POSITION_EXPONENT).all(), "position exponents within +-100")
+    flags, position = record["flags"], np.abs(record["position_exponent"].astype(np.int32))
+    _need(((flags < 8) & ((flags & 3) < 3)).all(), "flags with a sort axis of 0 to 2 and no unknown bits")
+    _need((position <= POSITION_EXPONENT).all(), f"position exponents within +-{POSITION_EXPONENT}")
     _need((record["color_exponent"] <= _COLOR_EXPONENT).all(), f"colour exponents of at most {_COLOR_EXPONENT}")
     _need((record["coarse"] <= _COARSE).all(), f"at most {_COARSE} coarse half octaves")
     _need((record["sh_exponent"] <= MAX_EXPONENT).all(), f"SH exponents of at most {MAX_EXPONENT}")
@@ -176,7 +179,9 @@ def _pack(bits: Sequence[int], fields: Sequence[Integers]) -> NDArray[np.uint32]
     return word
 
 
-def decode_sh(payload: bytes, counts: Sequence[int], classes: NDArray[np.uint8], codec: LayerCodec) -> NDArray[np.uint32]:
+def decode_sh(
+    payload: bytes, counts: Sequence[int], classes: NDArray[np.uint8], codec: LayerCodec
+) -> NDArray[np.uint32]:
     """(n * sh_slot_words,) uint32. counts, classes: as for and from decode_geometry. Raises FormatError."""
     count = _check_counts(counts)
     rows, components, width = int(count.sum()), len(codec.sh_basis), codec.sh_basis.shape[1]
@@ -214,6 +219,6 @@ def decode_sh(payload: bytes, counts: Sequence[int], classes: NDArray[np.uint8],
 
 
 def _bfloat16_above(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The least number of 8 significant bits that is not below a float32; the GPU makes a float32 of 16 bits by a shift."""
+    """The least bfloat16 that is not below; the GPU makes a float32 of its 16 bits by a shift."""
     bits = values.astype(np.float32).view(np.uint32)
     return np.asarray(((bits + np.uint32(0xFFFF)) & np.uint32(0xFFFF0000)).view(np.float32), np.float64)

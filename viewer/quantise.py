@@ -18,6 +18,7 @@ from splatlens.viewer.layer_codec import (
     shifts,
 )
 from splatlens.viewer.layout import constant
+from splatlens.viewer.sh_codec import quantise_sh
 from splatlens.viewer.splats import Splats, rotation_matrices
 
 Doubles = NDArray[np.float64]
@@ -30,24 +31,27 @@ POSITION_MOST = 65535
 _COLOR_ROOM = np.array([1900, 1900, 880])
 #: Exponents of the steps of positions lie within +-100, so that float32 steps are normal numbers.
 POSITION_EXPONENT = 100
-#: A step of positions is this share of the typical sigma, towards the layer's typical sigma by the power: where all splats
-#: are small, they are seen from nearby no more often than others. Never more than the last of the cluster's own.
+#: A step of positions is this share of the typical sigma: the layer's, moved towards the cluster's own by the power,
+#: since small splats are not seen from nearby more often than others. Never more than the last share of the cluster's.
 _POSITION_STEP, _POSITION_POWER, _POSITION_MOST = 0.054, 0.32, 0.25
-#: The second and the third scale are at least these shares of the first: no view of the test scenes tells (60 dB and more).
+#: The second and the third scale are at least these shares of the first: 60 dB and more in every test view.
 _LEAST_MIDDLE, _LEAST_THIN = 1 / 64, 1 / 48
 #: An SH component below this share of a step becomes 0: fewer bits buy more than the error costs.
 _SH_ROUND = 0.55
 
 
+#: Half octaves by which the steps of inner clusters are larger: drawn small, they are only near the truth anyway.
+COARSE_STEPS = 2
+
+
 @dataclass(frozen=True)
 class Quantised:
-    """All clusters of a layer as integers. C clusters, N rows in stored order: `order` says which row of the splats each is.
+    """All clusters of a layer as integers: C clusters, N rows in stored order, row i being order[i] of the splats.
 
-    Of a cluster: origins (C, 3) float32; sort_axis; slots 1, or 2 where positions take more than 32 bits; exact:
-    stored as float32 centres; coarse half octaves; exponents of the
-    steps; scale_first: code of its smallest largest scale; color_base (C, 3).
-    Of a row: position (N, 3), root, scale, middle, thin, axis (N, 2), roll, color (N, 3), as stored, signed where they can be;
-    sh (N, components) int8; centers: (N, 3) float32, stored of exact clusters.
+    Of a cluster: origins (C, 3) float32; sort_axis; slots 1, or 2 where positions take more than 32 bits; exact: stored
+    as float32 centres; coarse half octaves; exponents of the steps; scale_first, the code of its least largest scale;
+    color_base (C, 3). Of a row: position (N, 3), root, scale, middle, thin, axis (N, 2), roll, color (N, 3), as stored,
+    signed where they can be; sh (N, components) int8; centers (N, 3) float32, stored of exact clusters.
     """
 
     codec: LayerCodec
@@ -78,16 +82,13 @@ class Quantised:
 
 def quantise_clusters(
     splats: Splats,
-    first: NDArray[np.integer],
-    count: NDArray[np.integer],
+    first: NDArray[np.int64],
+    count: NDArray[np.int64] | NDArray[np.int32],
     coarse: NDArray[np.integer] | NDArray[np.bool_],
     codec: LayerCodec,
 ) -> Quantised:
-    """first, count: (C,) rows of each cluster, one after another. coarse: (C,) inner clusters, whose steps are larger."""
-    from splatlens.viewer.sh_codec import quantise_sh
-
-    first, count = np.asarray(first, np.int64), np.asarray(count, np.int64)
-    if len(first) == 0 or first[0] != 0 or np.any(first[1:] != (first + count)[:-1]) or first[-1] + count[-1] != len(splats):
+    """first, count: (C,) rows of each cluster, one after another. coarse: (C,) inner clusters, of larger steps."""
+    if not len(first) or not np.array_equal(np.append(first, len(splats)), np.append(0, first + count)):
         raise ValueError("first and count must cover the rows, cluster after cluster")
     if count.min() < 1 or count.max() > constant("GROUP"):
         raise ValueError(f"clusters must have 1 to {constant('GROUP')} rows, got {count.min()} to {count.max()}")
@@ -130,13 +131,9 @@ def quantise_clusters(
     base, color_exponent, color = _colors(splats.sh[order, 0], first, cluster, shifts(codec, "color", weight, 0, 0))
     sh, sh_exponent = quantise_sh(splats.sh, order, first, shifts(codec, "sh", weight, 0, 0), codec, _SH_ROUND)
     return Quantised(
-        codec, first, count, order, origins, axis, slots, exact, levels, exponent, color_exponent, sh_exponent, low, base,
-        position[order], root, codes - low[cluster], middle, thin, turns, rolls, color, sh, splats.means[order],
+        codec, first, count.astype(np.int64), order, origins, axis, slots, exact, levels, exponent, color_exponent, sh_exponent, low,
+        base, position[order], root, codes - low[cluster], middle, thin, turns, rolls, color, sh, splats.means[order],
     )  # fmt: skip
-
-
-#: Half octaves by which the steps of inner clusters are larger: they are drawn where they are small, and are only near the truth.
-COARSE_STEPS = 2
 
 
 def _rounded(values: Doubles, shift: Integers, limit: int | Integers) -> Integers:
@@ -151,11 +148,11 @@ def _sorted_axes(splats: Splats) -> tuple[Doubles, Doubles]:
     scales = np.take_along_axis(splats.scales, order, axis=1).astype(np.float64)
     frames = np.take_along_axis(rotation_matrices(splats.quats.astype(np.float64)), order[:, None, :], axis=2)
     frames[:, :, 2] = np.cross(frames[:, :, 0], frames[:, :, 1])
-    return scales, frames
+    return scales, np.asarray(frames, np.float64)
 
 
 def _rotations(frames: Doubles) -> tuple[Doubles, Doubles]:
-    """(N, 2) y and z of the unit quaternion without x part that turns x to the longest axis, and (N,) x of the roll after it.
+    """(N, 2) y and z of the unit quaternion without x that turns x to the longest axis; (N,) x of the roll before it.
 
     Axes have no sign, so x points forward and the roll stays within a quarter turn: no value exceeds sqrt(1/2).
     """
@@ -205,7 +202,9 @@ def _colors(
     """(C, 3) base and (C,) exponent of the unit, (N, 3) differences to the base, shifted."""
     units = np.clip(dc.astype(np.float64), -1e9, 1e9) @ COLOR_AXES.T / COLOR_UNIT
     high, low = np.maximum.reduceat(units, first), np.minimum.reduceat(units, first)
-    need = np.maximum(((high - low) / _COLOR_ROOM).max(axis=1), np.maximum(np.abs(high), np.abs(low)).max(axis=1) / 30000)
+    # The base is 16 bits.
+    far = np.maximum(np.abs(high), np.abs(low)).max(axis=1) / 30000
+    need = np.maximum(((high - low) / _COLOR_ROOM).max(axis=1), far)
     exponent = np.ceil(np.log2(np.maximum(need, 1))).astype(np.int32)
     units = units * np.exp2(-exponent)[cluster, None]
     count = np.diff(np.append(first, len(units)))

@@ -23,10 +23,10 @@ MAX_EXPONENT = 24
 
 
 def fit_sh(codec: LayerCodec, sample: Splats, step: float) -> LayerCodec:
-    """The codec with the SH basis of the sample. step: of a component of a splat of the least importance shift, SH units.
+    """The codec with the SH basis of the sample. step: of a component where the shift is 0, SH units.
 
-    Karhunen-Loeve transform of all coefficients of all channels, weighted by what the errors may cost: uniform steps then
-    spend bits where they save most error. The basis is small integers, so that every decoder gets the same bits from it.
+    Karhunen-Loeve transform of all coefficients of all channels, weighted by what errors cost: uniform steps then spend
+    bits where they save most error. The basis is small integers, so that every decoder gets the same bits from it.
     """
     chosen = sample.take(slice(None, None, max(1, -(-len(sample) // _SAMPLE))))
     values = _flat(chosen.sh)

@@ -8,7 +8,6 @@
 @group(0) @binding(5) var<storage, read> sh_words: array<u32>;
 @group(0) @binding(6) var<storage, read_write> projected: array<Projected>;
 @group(0) @binding(7) var<storage, read_write> keys: array<u32>;
-@group(0) @binding(8) var<storage, read_write> visible: array<u32>;
 
 fn rotation_matrix(q: vec4f) -> mat3x3f {
   let w = q.x;
@@ -36,7 +35,6 @@ fn project_clusters(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups
   let live = number < span.groups;
   let target_group = span.first + min(number, span.groups - 1u);
   let draw = draws[target_group];
-  emit_begin(lane);
   var splat: Projected;
   var key = KEY_CULLED;
   if (live && lane < draw.count) {

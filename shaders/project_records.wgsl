@@ -8,7 +8,6 @@
 @group(0) @binding(4) var<storage, read> records: array<f32>;
 @group(0) @binding(5) var<storage, read_write> projected: array<Projected>;
 @group(0) @binding(6) var<storage, read_write> keys: array<u32>;
-@group(0) @binding(7) var<storage, read_write> visible: array<u32>;
 
 fn record_color(at: u32, direction: vec3f, coefficients: u32) -> vec3f {
   var sum = SH_C0 * vec3f(records[at], records[at + 1u], records[at + 2u]);
@@ -25,7 +24,6 @@ fn project_records(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
   let live = number < span.groups;
   let target_group = span.first + min(number, span.groups - 1u);
   let draw = draws[target_group];
-  emit_begin(lane);
   var splat: Projected;
   var key = KEY_CULLED;
   if (live && lane < draw.count) {

@@ -15,7 +15,7 @@ const SORT_CHUNK: u32 = 64u;
 const SORT_CHUNK_COUNTS: u32 = 1024u;   // SORT_CHUNK * SORT_DIGITS
 const SORT_SCAN_RUNS: u32 = 256u;       // runs a workgroup of sort_scan_runs covers, an invocation a (chunk, digit)
 // Vertices that draw a splat.
-const SPLAT_VERTICES: u32 = 6u;
+const SPLAT_VERTICES: u32 = 3u;
 // The constant spherical harmonic, 1 / (2 sqrt(pi)).
 const SH_C0: f32 = 0.28209479177387814;
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import wgpu
+
 from splatlens.viewer.executor import request_device
 
 

@@ -64,7 +64,6 @@ def check_projected(executor: Executor, group: int, want: Mapping[str, Any]) -> 
     np.testing.assert_array_equal((keys == culled)[sure], (want["key"] == culled)[sure])
     both = (keys != culled) & (want["key"] != culled)
     assert both.any()
-    assert executor.read("visible")[group] == (keys != culled).sum()
     # One step of the float32 depth moves a key by at most one.
     assert np.abs(keys[both].astype(np.int64) - want["key"][both]).max() <= 1
     got = got[both]

@@ -7,7 +7,7 @@ import pytest
 import wgpu
 
 from splatlens.viewer.executor import target_format
-from splatlens.viewer.layout import dtype
+from splatlens.viewer.layout import constant, dtype
 from tests.reference.draw import draw
 from tests.shaders.frames import assemble_records, run_passes
 from tests.twin_scenes import TWIN_SCENES, TwinScene
@@ -38,7 +38,7 @@ def test_draw(device: wgpu.GPUDevice, n: int) -> None:
         "projected": projected,
         "order": front_to_back,
         "sort_info": np.array([n, 0, 0, 0], np.uint32),
-        "draw_args": np.array([6 * n, 1, 0, 0], np.uint32),
+        "draw_args": np.array([constant("SPLAT_VERTICES") * n, 1, 0, 0], np.uint32),
     }
     executor = run_passes(device, frame, uploads, ("draw",), {"color": target_format(device)})
     got = executor.read_texture("color")

@@ -7,8 +7,8 @@ import pytest
 import wgpu
 
 from splatlens.viewer.layout import constant
-from tests.reference.sort_finish import sort_finish
 from tests.reference.sort_count import sort_count
+from tests.reference.sort_finish import sort_finish
 from tests.reference.sort_scan_chunks import sort_scan_chunks
 from tests.reference.sort_scan_runs import sort_scan_runs
 from tests.shaders.harness import run_stages

@@ -7,13 +7,12 @@ import pytest
 import wgpu
 
 from splatlens.viewer.layout import constant
-from tests.reference.sort_scatter import sort_scatter
 from tests.reference.sort_count import sort_count
 from tests.reference.sort_scan_chunks import sort_scan_chunks
 from tests.reference.sort_scan_runs import sort_scan_runs
+from tests.reference.sort_scatter import sort_scatter
 from tests.shaders.harness import run_stages
 from tests.shaders.sort_cases import FRAMES, check_written, dirt, random_keys
-
 
 DIGIT = {"keys": "sort_keys", "values": "order", "to_keys": "keys", "to_values": "sort_values"}
 

@@ -23,6 +23,17 @@ export function fetchShaders(base) {
   };
 }
 
+/**
+ * The format `color` is best drawn in: GPUs blend rgba16float much faster, SwiftShader rgba32float (308 against 555 ms of
+ * processor time for 113,000 splats at 640x360).
+ * @param {GPUDevice} device
+ * @returns {GPUTextureFormat}
+ */
+export function targetFormat(device) {
+  const software = device.adapterInfo?.isFallbackAdapter ?? false;
+  return software && device.features.has("float32-blendable") ? "rgba32float" : "rgba16float";
+}
+
 /** What Tint says about a stage, with file and line of the source file, not of the joined text. */
 export class ShaderError extends Error {
   /** @param {string} stage @param {string[]} messages */

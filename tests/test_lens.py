@@ -168,6 +168,19 @@ def test_directory_is_read_block_by_block(large: bytes) -> None:
     LensReader.of_bytes(large).check()
 
 
+def test_any_byte_flipped_in_the_directory_tail_is_refused(large: bytes) -> None:
+    reader = LensReader.of_bytes(large)
+    row = reader.sections[reader.find(SectionKind.DIRECTORY_TAIL, 0)[0]]
+    start, length = int(row["offset"]), int(row["length"])
+    for at in range(start, start + length, 41):
+        flipped = bytearray(large)
+        flipped[at] ^= 1 << (at % 8)
+        layer = LensReader.of_bytes(bytes(flipped)).splats(0)
+        with pytest.raises(FormatError, match=r"directory at byte .*(checksum differs|content id)"):
+            for k in range(128, layer.pages):
+                layer.entry(k)
+
+
 def test_blocks_come_coarse_first(large: bytes) -> None:
     """Whatever prefix of the file has arrived, the pages in it hang together, and their errors are the largest."""
     layer = LensReader.of_bytes(large).splats(0)

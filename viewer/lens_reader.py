@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -235,10 +236,11 @@ class LensReader:
 
 
 class FileLensReader(LensReader):
-    """A .lens on this machine."""
+    """A .lens on this machine; may be read from several threads."""
 
     def __init__(self, path: Path) -> None:
         """Raises LensError where the file cannot be opened, else as LensReader."""
+        self._lock = threading.Lock()
         try:
             self._file = path.open("rb")
         except OSError as error:
@@ -252,8 +254,9 @@ class FileLensReader(LensReader):
 
     def _read(self, offset: int, length: int) -> bytes:
         try:
-            self._file.seek(offset)
-            return self._file.read(length)
+            with self._lock:
+                self._file.seek(offset)
+                return self._file.read(length)
         except OSError as error:
             raise LensError(f"{self.name}: cannot read: {error.strerror or error}") from error
 

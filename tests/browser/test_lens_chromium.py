@@ -21,7 +21,7 @@ READ = """async (name) => {
     for (const { splats } of lens.layers) {
       for (let k = 0; splats && k < splats.pages; k++) {
         const page = await splats.page(k), sh = await splats.sh(page);
-        for (const array of [page.words, sh]) words.push(crc32(new Uint8Array(array.buffer, array.byteOffset, array.byteLength)));
+        for (const a of [page.words, sh]) words.push(crc32(new Uint8Array(a.buffer, a.byteOffset, a.byteLength)));
       }
     }
     return { words, error: null };

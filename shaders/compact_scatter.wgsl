@@ -5,8 +5,8 @@
 @group(0) @binding(1) var<storage, read> keys: array<vec4u>;
 @group(0) @binding(2) var<storage, read> sort_counts: array<u32>;
 @group(0) @binding(3) var<storage, read> sort_sums: array<u32>;
-@group(0) @binding(4) var<storage, read_write> sorted_keys: array<u32>;
-@group(0) @binding(5) var<storage, read_write> sorted_values: array<u32>;
+@group(0) @binding(4) var<storage, read_write> sort_keys: array<u32>;
+@group(0) @binding(5) var<storage, read_write> order: array<u32>;
 
 @compute @workgroup_size(SORT_CHUNK)
 fn compact_scatter(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -24,8 +24,8 @@ fn compact_scatter(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
     for (var j = 0u; j < 4u; j++) {
       if (four[j] != KEY_CULLED) {
         let digit = four[j] % SORT_DIGITS;
-        sorted_keys[next[digit]] = four[j];
-        sorted_values[next[digit]] = i + j;
+        sort_keys[next[digit]] = four[j];
+        order[next[digit]] = i + j;
         next[digit]++;
       }
     }

@@ -1,7 +1,7 @@
 // Projects clusters of the page pool: one workgroup a Draw, one invocation a splat.
 
 @group(0) @binding(0) var<uniform> frame: Frame;
-@group(0) @binding(1) var<uniform> span: Span;
+@group(0) @binding(1) var<uniform> cluster_span: Span;
 @group(0) @binding(2) var<storage, read> layers: array<LayerView>;
 @group(0) @binding(3) var<storage, read> draws: array<Draw>;
 @group(0) @binding(4) var<storage, read> geometry: array<u32>;
@@ -32,8 +32,8 @@ fn cluster_color(dc: vec3f, slot: u32, lane: u32, direction: vec3f, degree: u32)
 @compute @workgroup_size(GROUP)
 fn project_clusters(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let number = group_number(group, groups);
-  let live = number < span.groups;
-  let target_group = span.first + min(number, span.groups - 1u);
+  let live = number < cluster_span.groups;
+  let target_group = cluster_span.first + min(number, cluster_span.groups - 1u);
   let draw = draws[target_group];
   var splat: Projected;
   var key = KEY_CULLED;

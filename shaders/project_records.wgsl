@@ -2,7 +2,7 @@
 // a Draw, 256 records at most.
 
 @group(0) @binding(0) var<uniform> frame: Frame;
-@group(0) @binding(1) var<uniform> span: Span;
+@group(0) @binding(1) var<uniform> record_span: Span;
 @group(0) @binding(2) var<storage, read> layers: array<LayerView>;
 @group(0) @binding(3) var<storage, read> draws: array<Draw>;
 @group(0) @binding(4) var<storage, read> records: array<f32>;
@@ -21,13 +21,13 @@ fn record_color(at: u32, direction: vec3f, coefficients: u32) -> vec3f {
 @compute @workgroup_size(GROUP)
 fn project_records(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let number = group_number(group, groups);
-  let live = number < span.groups;
-  let target_group = span.first + min(number, span.groups - 1u);
+  let live = number < record_span.groups;
+  let target_group = record_span.first + min(number, record_span.groups - 1u);
   let draw = draws[target_group];
   var splat: Projected;
   var key = KEY_CULLED;
   if (live && lane < draw.count) {
-    let at = (draw.slot + lane) * span.stride;
+    let at = (draw.slot + lane) * record_span.stride;
     let relative = vec3f(records[at], records[at + 1u], records[at + 2u]) + draw.offset;
     let linear = layers[draw.layer].linear;
     let lower = mat3x3f(
@@ -36,7 +36,7 @@ fn project_records(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
       0.0, 0.0, records[at + 9u]);
     let t = linear * relative;
     if (t.z > frame.near) {
-      key = project_splat(t, linear * lower, records[at + 3u], record_color(at + 10u, normalize(relative), span.sh_coefficients), &splat);
+      key = project_splat(t, linear * lower, records[at + 3u], record_color(at + 10u, normalize(relative), record_span.sh_coefficients), &splat);
     }
   }
   emit(live, target_group, lane, splat, key);

@@ -4,7 +4,7 @@ override shift: u32;
 
 @group(0) @binding(0) var<uniform> sort_info: SortInfo;
 @group(0) @binding(1) var<storage, read> keys: array<vec4u>;
-@group(0) @binding(2) var<storage, read> values: array<vec4u>;
+@group(0) @binding(2) var<storage, read> sort_values: array<vec4u>;
 @group(0) @binding(3) var<storage, read> sort_counts: array<u32>;
 @group(0) @binding(4) var<storage, read> sort_sums: array<u32>;
 @group(0) @binding(5) var<storage, read_write> order: array<u32>;
@@ -23,7 +23,7 @@ fn sort_finish(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
   }
   for (var i = run * SORT_RUN; i < end; i += 4u) {
     let four = keys[i / 4u];
-    let values_of_four = values[i / 4u];
+    let values_of_four = sort_values[i / 4u];
     for (var j = 0u; j < min(4u, end - i); j++) {
       let digit = (four[j] >> shift) % SORT_DIGITS;
       order[next[digit]] = values_of_four[j];

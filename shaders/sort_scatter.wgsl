@@ -7,8 +7,8 @@ override shift: u32;
 @group(0) @binding(2) var<storage, read> values: array<vec4u>;
 @group(0) @binding(3) var<storage, read> sort_counts: array<u32>;
 @group(0) @binding(4) var<storage, read> sort_sums: array<u32>;
-@group(0) @binding(5) var<storage, read_write> sorted_keys: array<u32>;
-@group(0) @binding(6) var<storage, read_write> sorted_values: array<u32>;
+@group(0) @binding(5) var<storage, read_write> to_keys: array<u32>;
+@group(0) @binding(6) var<storage, read_write> to_values: array<u32>;
 
 @compute @workgroup_size(SORT_CHUNK)
 fn sort_scatter(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -27,8 +27,8 @@ fn sort_scatter(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gr
     let values_of_four = values[i / 4u];
     for (var j = 0u; j < min(4u, end - i); j++) {
       let digit = (four[j] >> shift) % SORT_DIGITS;
-      sorted_keys[next[digit]] = four[j];
-      sorted_values[next[digit]] = values_of_four[j];
+      to_keys[next[digit]] = four[j];
+      to_values[next[digit]] = values_of_four[j];
       next[digit]++;
     }
   }

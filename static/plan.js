@@ -1,8 +1,6 @@
 // Resolves shaders/pipeline.json and this frame's numbers into plain data, as viewer/plan.py does. No GPU here.
 // The grammar is in docs/pipeline.md.
 
-import { structOf } from "./layout.js";
-
 /**
  * @typedef {import("./layout.js").Layout} Layout
  * @typedef {Record<string, number | string>} Entry one entry of a list that a buffer or pass is repeated for
@@ -90,7 +88,8 @@ export function resolve(frame, layout, numbers, lists, formats = {}) {
   const buffers = {};
   for (const [name, item] of Object.entries(frame.buffers)) {
     check(item, BUFFER_KEYS, `buffer ${name}`);
-    const size = ELEMENTS[item.element] ?? structOf(layout, item.element).size;
+    const size = ELEMENTS[item.element] ?? layout.structs[item.element]?.size;
+    if (size === undefined) throw new Error(`pipeline.json: buffer ${name}: no element named '${item.element}'`);
     entries(item).forEach((entry, i) => {
       // A binding holds at least one element, a uniform at least 16 bytes.
       const bytes = Math.max(16, size, Math.ceil((count(item, entry) * size) / 4) * 4);

@@ -91,6 +91,8 @@ def resolve(
     for name, item in frame["buffers"].items():
         check(item, _BUFFER_KEYS, f"buffer {name}")
         element = item["element"]
+        if element not in _ELEMENTS and element not in layout()["structs"]:
+            raise ValueError(f"pipeline.json: buffer {name}: no element named {element!r}")
         size = _ELEMENTS[element] if element in _ELEMENTS else layout()["structs"][element]["size"]
         for i, entry in enumerate(entries(item)):
             # A binding holds at least one element, a uniform at least 16 bytes.

@@ -85,7 +85,13 @@ def test_dispatches_over_three_dimensions(device: wgpu.GPUDevice, groups: int, m
     plan = frame_plan(sort_passes(), {"groups": groups, "max_groups": max_groups})
     wide = [p for p in plan["passes"] if p["dispatch"]["groups"][2] > 1]
     # sort_scan_runs needs too few workgroups for a third dimension here, its own test forces one; sort_scan_chunks is one.
-    assert {p["name"] for p in wide} >= {"compact_count", "compact_scatter", "sort_count", "sort_scatter", "sort_finish"}
+    assert {p["name"] for p in wide} >= {
+        "compact_count",
+        "compact_scatter",
+        "sort_count",
+        "sort_scatter",
+        "sort_finish",
+    }
 
 
 def test_repeats_are_identical(device: wgpu.GPUDevice) -> None:
@@ -111,7 +117,7 @@ def test_a_smaller_frame_after_a_larger_one(device: wgpu.GPUDevice) -> None:
 
 
 def test_keys_use_all_their_bits(device: wgpu.GPUDevice) -> None:
-    keys = grouped(np.array([1 << bit for bit in range(constant("KEY_BITS"))][::-1] + [LARGEST, 0], np.uint32))
+    keys = grouped(np.array([*[1 << bit for bit in range(constant("KEY_BITS"))][::-1], LARGEST, 0], np.uint32))
     check_sorted(run_sort(device, keys), keys)
 
 

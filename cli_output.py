@@ -82,8 +82,7 @@ def warn(message: str) -> None:
 
 def fail(message: str) -> None:
     """An error as one line, whatever the message holds."""
-    line = " ".join(message.split())
-    click.echo("error: " + "".join(c if c.isprintable() else repr(c)[1:-1] for c in line), err=True)
+    click.echo("error: " + "".join(c if c.isprintable() else repr(c)[1:-1] for c in message), err=True)
 
 
 def bytes_text(count: int) -> str:

@@ -73,8 +73,8 @@ def _lines(path: Path, file: BinaryIO) -> tuple[list[str], int]:
         raise FormatError(f"{path}: not a PLY file: {why}; check its name and how it was fetched")
     end = b"\n" if head[3:4] == b"\n" else (b"\r\n" if head[4:5] == b"\n" else b"\r")
     stop = end + b"end_header" + end
-    while (at := head.find(stop)) < 0 and len(head) < MAX_HEADER:
-        more = file.read(min(len(head), MAX_HEADER - len(head)))
+    while (at := head.find(stop)) < 0:
+        more = file.read(min(len(head), MAX_HEADER - len(head)))  # nothing at the end of the file, or at the limit
         if not more:
             break
         head += more

@@ -355,9 +355,8 @@ def test_view_converts_once_by_content(scene: Path, tmp_path: Path, monkeypatch:
     again, _ = cli_view.prepare(scene, lambda what, share: told.append(what))
     assert again == first and "converting" not in told
     assert first.stat().st_mtime_ns > stamp - 10**12  # noted as used
-    scene.rename(scene.with_name("moved.ply"))
-    scene = scene.with_name("moved.ply")
-    write_splats(scene, random_splats(500, 0))
+    # Other content under the same name, of the same size.
+    write_splats(scene, random_splats(600, 1, seed=9))
     other, _ = cli_view.prepare(scene, lambda what, share: None)
     assert other.parent != first.parent
     # A damaged cache entry is made again.

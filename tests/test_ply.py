@@ -364,6 +364,7 @@ def test_ascii_damage_names_the_line(tmp_path: Path) -> None:
     lines = path.read_bytes().split(b"\n")
     first = lines.index(b"end_header") + 1
     damages = [(b"1 2 3", "3 values, expected 17"), (b"x " * 17, "cannot read a number"), (b"1" * 9000, "1 values")]
+    damages += [(b"1 " * 18, "18 values, expected 17")]
     for damage, part in damages:
         path.write_bytes(b"\n".join([*lines[: first + 4], damage, *lines[first + 5 :]]))
         refused(path, FormatError, "row 4, line 5 after the header", part)
@@ -377,7 +378,7 @@ def test_paths_that_are_no_file(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match=r"a folder without point_cloud/.* \(it holds nothing\)"):
         open_source(tmp_path)
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(UnsupportedError, match=r"not a format that can be read .* readable are \.ply"):
+    with pytest.raises(UnsupportedError, match=r"not a format that can be read .* readable are \.lens, \.ply and"):
         open_source(tmp_path / "notes.txt")
 
 

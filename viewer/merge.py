@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from splatlens.viewer.splats import Splats, rotation_matrices
+from splatlens.viewer.visibility import visibility
 
 Ints = NDArray[np.int64]
 Doubles = NDArray[np.float64]
@@ -34,6 +35,8 @@ OPACITY_MAX = 4.0
 GROWTH_WEIGHT, GROWTH_POWER = 0.4, 1.5
 #: The same weight where errors of merges are summed up for the cut: merging grown splats again repeats part of the error.
 ENERGY_GROWTH_WEIGHT = 0.12
+#: Added to the visibility that weighs splats, so that hidden ones still count a little: they show when others move away.
+HIDDEN = 0.02
 #: Edges worked on at once: their temporaries stay in the second-level cache.
 CHUNK = 16_384
 #: Y_0, the constant spherical harmonic.
@@ -73,6 +76,7 @@ class _Nodes:
     opacities: Doubles
     areas: Doubles
     mass: Doubles
+    weight: Doubles
     key: Doubles
     energy: Doubles
     children: Ints
@@ -94,17 +98,26 @@ def outer(d: Doubles) -> Doubles:
     return np.stack([x * x, x * y, x * z, y * y, y * z, z * z], axis=1)
 
 
+def principal_axes(splats: Splats) -> Doubles:
+    """(N, 3, 3) float64: columns are the principal axes, one sigma long."""
+    return np.asarray(rotation_matrices(splats.quats.astype(np.float64)) * splats.scales.astype(np.float64)[:, None, :])
+
+
 def splat_covs(splats: Splats) -> Doubles:
     """(N, 6) float64 covariances: xx xy xz yy yz zz."""
-    m = rotation_matrices(splats.quats.astype(np.float64)) * splats.scales.astype(np.float64)[:, None, :]
-    c = m @ m.transpose(0, 2, 1)
-    return np.ascontiguousarray(c.reshape(-1, 9)[:, [0, 1, 2, 4, 5, 8]])
+    axes = principal_axes(splats)
+    return _upper(axes @ axes.transpose(0, 2, 1))
+
+
+def _upper(m: Doubles) -> Doubles:
+    """(N, 6) upper triangles of (N, 3, 3)."""
+    return np.ascontiguousarray(m.reshape(-1, 9)[:, [0, 1, 2, 4, 5, 8]])
 
 
 def merge_cost(n: _Nodes, i: Ints, j: Ints, growth_weight: float = GROWTH_WEIGHT) -> Doubles:
     """(E,) squared error of merging nodes i and j (area x colour^2): what they have in common in mass, times the growth of
     the covered area over their geometric mean and the squared difference of their colours."""
-    wi, wj = n.mass[i], n.mass[j]
+    wi, wj = n.weight[i], n.weight[j]
     total = wi + wj
     f = wi / total
     merged = areas(_mixed(n, i, j, f))
@@ -183,12 +196,13 @@ def _coincident(points: Doubles) -> tuple[Ints, Ints]:
 def merge(splats: Splats, groups: NDArray[np.integer], progress: Callable[[float], None] | None = None) -> Forest:
     """The merge forest of N >= 1 splats; splats of different `groups` (N,) are never merged. One root a group."""
     n = len(splats)
-    covs = splat_covs(splats)
+    axes = principal_axes(splats)
+    covs = _upper(axes @ axes.transpose(0, 2, 1))
     area = areas(covs)
     made = 2 * n
     nodes = _Nodes(
         means=np.empty((made, 3)), covs=np.empty((made, 6)), colors=np.empty((made, 3)), opacities=np.empty(made),
-        areas=np.empty(made), mass=np.empty(made), key=np.zeros(made), energy=np.zeros(made),
+        areas=np.empty(made), mass=np.empty(made), weight=np.empty(made), key=np.zeros(made), energy=np.zeros(made),
         children=np.full((made, 2), -1, np.int64),
     )  # fmt: skip
     nodes.means[:n] = splats.means
@@ -198,6 +212,7 @@ def merge(splats: Splats, groups: NDArray[np.integer], progress: Callable[[float
     nodes.areas[:n] = area
     # Transparent splats keep a trace of mass, so that averages of them exist.
     nodes.mass[:n] = np.maximum(splats.opacities, 1e-6) * area
+    nodes.weight[:n] = nodes.mass[:n] * np.sqrt(visibility(splats.means.astype(np.float64), axes, nodes.opacities[:n]) + HIDDEN)
     rounds = [n]
     roots = []
     with ThreadPoolExecutor(2) as pool:
@@ -235,7 +250,8 @@ def _append(n: _Nodes, at: int, i: Ints, j: Ints) -> Ints:
     """Merge nodes i with nodes j into new nodes from id `at`; their ids."""
     new = slice(at, at + len(i))
     total = n.mass[i] + n.mass[j]
-    f = n.mass[i] / total
+    weight = n.weight[i] + n.weight[j]
+    f = n.weight[i] / weight
     g = f[:, None]
     cost = merge_cost(n, i, j)
     n.means[new] = g * n.means[i] + (1 - g) * n.means[j]
@@ -244,6 +260,7 @@ def _append(n: _Nodes, at: int, i: Ints, j: Ints) -> Ints:
     n.areas[new] = areas(n.covs[new])
     n.opacities[new] = np.minimum(total / n.areas[new], OPACITY_MAX)
     n.mass[new] = total
+    n.weight[new] = weight
     n.key[new] = np.maximum(cost, np.maximum(n.key[i], n.key[j]))
     n.energy[new] = merge_cost(n, i, j, ENERGY_GROWTH_WEIGHT) + n.energy[i] + n.energy[j]
     n.children[new, 0] = i
@@ -269,6 +286,6 @@ def _preorder(n: _Nodes, rounds: list[int], roots: Ints) -> Forest:
     source = np.where(old < rounds[0], old, -1)
     down = children[old]
     down = np.where(down >= 0, place[down], -1)
-    arrays = (a[old] for a in (n.means, n.covs, n.opacities, n.mass))
+    arrays = (a[old] for a in (n.means, n.covs, n.opacities, n.weight))
     leaves = (size[old] + 1) // 2
     return Forest(*arrays, source, down, leaves, size[old], n.key[old] * leaves, n.energy[old], place[roots])

@@ -75,16 +75,17 @@ def build_tree(splats: Splats, progress: Callable[[float], None] | None = None) 
     return tree
 
 
-def _groups(splats: Splats) -> NDArray[np.int64]:
-    """(N,) 1 for skies and far outliers, 0 for the rest: they get clusters of their own and do not stretch the others' bounds.
+def _groups(splats: Splats) -> Ints:
+    """(N,) 1 for skies and far outliers, 0 for the rest: they get clusters of their own and do not stretch others' bounds.
 
-    The bulk is the box of the middle 98% of centres on each axis; an outlier lies more than its diagonal outside of it or has a
-    sigma over a quarter of the diagonal.
+    The bulk is the box of the middle 80% of centres on each axis; an outlier lies more than its diagonal outside of it or
+    has a sigma over a quarter of the diagonal.
     """
-    low, high = np.percentile(splats.means, [1, 99], axis=0)
+    low, high = np.percentile(splats.means, [10, 90], axis=0)
     diagonal = float(np.linalg.norm(high - low))
     outside = np.linalg.norm(np.maximum(np.maximum(low - splats.means, splats.means - high), 0), axis=1)
-    return np.asarray((outside > diagonal) | (splats.scales.max(axis=1) > 0.25 * diagonal), np.int64) if diagonal > 0 else np.zeros(len(splats), np.int64)
+    far = (outside > diagonal) | (splats.scales.max(axis=1) > 0.25 * diagonal)
+    return np.asarray(far & (diagonal > 0), np.int64)
 
 
 def _refine(forest: Forest, rows: Ints, target: int) -> Ints:

@@ -38,18 +38,13 @@ export function readCodec(json) {
     if (!Number.isInteger(value)) throw codecError(name, "an integer");
     return number(value, low, high, name);
   };
-  const members = ["sh_degree", "opacity_step", "knee", "importance", "steps", "sh_step", "sh_basis"];
-  const unknown = Object.keys(json).find((name) => !members.includes(name));
-  if (unknown !== undefined) throw codecError(unknown, "no such member");
   const degree = integer(json.sh_degree, 0, 3, "sh_degree"), width = 3 * ((degree + 1) ** 2 - 1);
   if (!Array.isArray(json.importance) || json.importance.length !== 3) throw codecError("importance", "a list of 3");
   const low = integer(json.importance[1], -1024, 1024, "importance[1]");
   const importance = [integer(json.importance[0], -32768, 32768, "importance[0]"), low, integer(json.importance[2], low, 1024, "importance[2]")];
-  const names = Object.keys(MAX_SHIFT), given = Object.keys(json.steps ?? {});
-  if (given.length !== names.length || !names.every((name) => given.includes(name))) throw codecError("steps", `members ${names.join(", ")}`);
   /** @type {Record<string, number>} */
   const steps = {};
-  for (const name of names) steps[name] = integer(json.steps[name], -4096, 4096, `steps.${name}`);
+  for (const name in MAX_SHIFT) steps[name] = integer(json.steps?.[name], -4096, 4096, `steps.${name}`);
   let text = "";
   try {
     text = atob(json.sh_basis);
@@ -214,7 +209,7 @@ export function decodeGeometry(payload, counts, codec) {
       }
       scales[r] = scale;
       if (scale < leastScale) leastScale = scale;
-      classes[row] = shiftOf(steps.sh - weight, MAX_SHIFT.sh) + shExponent;
+      classes[row] = shiftOf(steps.sh - weight + (coarse >> 1), MAX_SHIFT.sh) + shExponent;
     }
     const unit = COLOR_UNIT * 2 ** bytes[o + 15], step = 2 ** record.getInt8(o + 14);
     floats[head] = wide[i] ? 0 : step;

@@ -96,7 +96,8 @@ def decode_geometry(payload: bytes, counts: Sequence[int], codec: LayerCodec) ->
     codes = values["scale"] + record["scale_first"].astype(np.int32)[cluster]
     scale = scale_index(codes, codec.knee)
     root = values["root"]
-    weight = importance(codec, scale, root) - 16 * record["coarse"].astype(np.int32)[cluster]
+    coarse = record["coarse"].astype(np.int32)[cluster]
+    weight = importance(codec, scale, root) - 16 * coarse
 
     middle = values["middle"] << shifts(codec, "middle", weight, 0, 0)
     thin = middle + (values["thin"] << shifts(codec, "thin", weight, middle, 0))
@@ -137,7 +138,7 @@ def decode_geometry(payload: bytes, counts: Sequence[int], codec: LayerCodec) ->
     mine = wide[cluster]
     for k in range(3):
         words[slot[mine] + 1, k * _GROUP + lane[mine]] = np.ascontiguousarray(local[mine, k]).view(np.uint32)
-    classes = shifts(codec, "sh", weight, 0, 0) + record["sh_exponent"].astype(np.int32)[cluster]
+    classes = shifts(codec, "sh", weight - 8 * coarse, 0, 0) + record["sh_exponent"].astype(np.int32)[cluster]
     origins = np.ascontiguousarray(record["origin"], np.float32)
     return Geometry(words.ravel(), first_slot, slots, origins, classes.astype(np.uint8))
 

@@ -129,10 +129,12 @@ def quantise_clusters(
     rolls = _rounded(roll * (constant("ROLL_UNITS") / 0.5**0.5), rolls_shift, 511)
 
     base, color_exponent, color = _colors(splats.sh[order, 0], first, cluster, shifts(codec, "color", weight, 0, 0))
-    sh, sh_exponent = quantise_sh(splats.sh, order, first, shifts(codec, "sh", weight, 0, 0), codec, _SH_ROUND)
+    sh_shift = shifts(codec, "sh", weight - 8 * levels[cluster], 0, 0)
+    sh, sh_exponent = quantise_sh(splats.sh, order, first, sh_shift, codec, _SH_ROUND)
     return Quantised(
-        codec, first, count.astype(np.int64), order, origins, axis, slots, exact, levels, exponent, color_exponent, sh_exponent, low,
-        base, position[order], root, codes - low[cluster], middle, thin, turns, rolls, color, sh, splats.means[order],
+        codec, first, count.astype(np.int64), order, origins, axis, slots, exact, levels, exponent, color_exponent,
+        sh_exponent, low, base, position[order], root, codes - low[cluster], middle, thin, turns, rolls, color, sh,
+        splats.means[order],
     )  # fmt: skip
 
 

@@ -50,7 +50,7 @@ test: setup lint ## every check: lint, JavaScript units, Python, shaders, page i
 soak: setup ## the long tests: 2^24+1 sort keys and the like
 	CHROMIUM="$$(scripts/chromium.sh)" $(PY) -m pytest -m soak --timeout 3600 $(PYTEST_ARGS)
 
-figures: setup ## the measured figures as a table, with machine and adapter
+figures: setup ## the measured figures as a table, with machine and adapter; FIGURES="goldens lod" for some
 	CHROMIUM="$$(scripts/chromium.sh)" $(PY) scripts/figures.py
 
 clean: ## what was made, except .venv and node_modules

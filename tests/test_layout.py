@@ -118,7 +118,8 @@ def test_offsets_follow_the_specification() -> None:
     s = parse("""
         const N: u32 = 3u;  // a comment
         struct A { u: f32, v: f32, w: vec2f, x: f32 }
-        struct B { a: vec2f, b: vec3f, c: f32, d: f32, e: mat3x3f, f: array<f32, N>, g: mat2x2f, h: array<u32, 5>, i: atomic<u32> }
+        struct B { a: vec2f, b: vec3f, c: f32, d: f32, e: mat3x3f, f: array<f32, N>, g: mat2x2f, h: array<u32, 5>,
+                   i: atomic<u32> }
     """)
     assert s["constants"] == {"N": 3}
     assert [f["offset"] for f in s["structs"]["A"]["fields"]] == [0, 4, 8, 16]

@@ -129,6 +129,6 @@ def test_each_digit_reads_what_the_one_before_it_wrote() -> None:
 
 
 def test_workgroup_memory_is_cleared_by_hand() -> None:
-    # wgpu-py leaves it dirty: whatever reads it must have written it. Only one stage uses any, whole, before its barrier.
+    # wgpu-py leaves it dirty: what reads it must have written it. Only one stage uses any, whole, before its barrier.
     users = [path.name for path in SHADERS.rglob("*.wgsl") if "var<workgroup>" in path.read_text()]
     assert users == ["sort_scan_chunks.wgsl"]

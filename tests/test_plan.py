@@ -26,7 +26,7 @@ def tiny(**parts: Any) -> dict[str, Any]:
 
 
 def frames() -> list[dict[str, Any]]:
-    """What both sides must resolve alike: scenes of several layers, none at all, forced dimensions, device's formats."""
+    """What both sides must resolve alike: several layers, none at all, forced dimensions, formats of the device."""
     return [
         {"frame": pipeline(), "numbers": n, "lists": lists, "formats": formats}
         for n in (

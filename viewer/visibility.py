@@ -17,6 +17,8 @@ Doubles = NDArray[np.float64]
 
 #: Pixels across the longest side of the scene at up to RESOLUTION_SPLATS splats, then as their square root up to MAX_RESOLUTION.
 RESOLUTION, RESOLUTION_SPLATS, MAX_RESOLUTION = 128, 250_000, 512
+#: Least size of a pixel, in medians of the splats' middle sigma: three points cannot cover many pixels.
+PIXEL_SIGMAS = 6.0
 #: Share of centres on each side of an axis that the resolution is not chosen for: floaters must not make pixels large.
 OUTSIDE = 0.01
 #: A splat counts as three points: its centre and this many sigma along its longest axis either way.
@@ -37,7 +39,8 @@ def visibility(means: Doubles, axes: Doubles, opacities: Doubles) -> Doubles:
     n = len(means)
     low, high = np.quantile(means, [OUTSIDE, 1 - OUTSIDE], axis=0)
     resolution = min(RESOLUTION * np.sqrt(max(n / RESOLUTION_SPLATS, 1.0)), MAX_RESOLUTION)
-    step = float((high - low).max()) / resolution
+    sigmas = np.sort((axes * axes).sum(axis=1), axis=1)[:, 1]
+    step = max(float((high - low).max()) / resolution, PIXEL_SIGMAS * float(np.sqrt(np.median(sigmas))))
     if not step > 0:
         return np.ones(n)
     points = np.clip(means, low - (high - low), high + (high - low))[None]

@@ -51,7 +51,7 @@ soak: setup ## the long tests: 2^24+1 sort keys and the like
 	CHROMIUM="$$(scripts/chromium.sh)" $(PY) -m pytest -m soak --timeout 3600 $(PYTEST_ARGS)
 
 figures: setup ## the measured figures as a table, with machine and adapter; FIGURES="goldens lod" for some
-	CHROMIUM="$$(scripts/chromium.sh)" $(PY) scripts/figures.py
+	CHROMIUM="$$(scripts/chromium.sh)" $(PY) scripts/figures.py $(FIGURES)
 
 clean: ## what was made, except .venv and node_modules
 	rm -rf samples/out bench/out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

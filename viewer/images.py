@@ -64,7 +64,8 @@ def unsupported(path: Path) -> UnsupportedError:
 def _read_npy(path: Path) -> NDArray[np.float32]:
     try:
         # Mapped first: the header may promise more than the file holds, and that must not be allocated.
-        image = np.load(path, mmap_mode="r", allow_pickle=False)
+        with np.errstate(over="ignore"):
+            image = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, SyntaxError, TypeError, OverflowError) as error:
         raise FormatError(f"{path}: not an .npy file: {str(error)[:120]}; write it again") from error
     if image.ndim != 3 or image.shape[2] not in (3, 4) or image.dtype.kind not in "fu" or 0 in image.shape:

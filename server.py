@@ -13,10 +13,9 @@ from pathlib import Path
 from aiohttp import web
 
 from splatlens.server_app import ServerConfig, create_app
-from splatlens.server_thumbs import draw_thumbnail
 from splatlens.viewer.errors import LensError
 
-__all__ = ["ServerConfig", "background", "create_app", "draw_thumbnail", "run", "serving"]
+__all__ = ["ServerConfig", "background", "create_app", "run", "serving"]
 
 
 def _tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -167,7 +168,8 @@ class Routes:
             hdrs.CACHE_CONTROL: "public, no-cache, no-transform",
         }
         response = SceneResponse(scene.path, headers=headers)
-        await response.prepare(request)  # here, so that the count of active requests includes the sending
+        with contextlib.suppress(ConnectionError):  # the viewer drops requests that no longer matter
+            await response.prepare(request)  # here, so that the count of active requests includes the sending
         return response
 
     async def scene_preflight(self, request: web.Request) -> web.Response:

@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from splatlens.server_scenes import Scene
-from splatlens.viewer.errors import LensError
-from splatlens.viewer.lens import LensReader
-from splatlens.viewer.scene import thumbnail_type
 
 log = logging.getLogger("splatlens.server")
 
@@ -67,12 +64,3 @@ class Thumbnails:
         for task in self._tasks.values():
             task.cancel()
         self._executor.shutdown(wait=False, cancel_futures=True)
-
-
-def draw_thumbnail(path: Path) -> Thumbnail:
-    """The picture a scene file carries. Raises LensError for a damaged file, or one without a picture."""
-    with LensReader.open(path) as reader:
-        body = reader.thumbnail()
-    if not body:
-        raise LensError(f"{path}: has no thumbnail")
-    return Thumbnail(body, thumbnail_type(body))

@@ -72,7 +72,7 @@ export function urlSource(url, options = {}) {
     const chunks = [];
     let length = 0;
     const reader = response.body?.getReader();
-    while (reader && length < limit) {
+    while (reader && length <= limit) { // up to its end, even where that is expected: cut off, it would count as failed
       const { done, value } = await reader.read();
       if (done) break;
       alive();
@@ -80,7 +80,7 @@ export function urlSource(url, options = {}) {
       length += value.length;
       options.received?.(value.length);
     }
-    if (length >= limit) reader?.cancel().catch(() => {});
+    if (length > limit) reader?.cancel().catch(() => {});
     const bytes = new Uint8Array(Math.min(length, limit));
     let at = 0;
     for (const chunk of chunks) {

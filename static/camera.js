@@ -171,6 +171,17 @@ export function framing(centre, radius, up, fov = 50) {
   return { position: add(centre, scale(from, away)), target: centre, up: u, fov };
 }
 
+/**
+ * Where a scene is first seen from: its own camera, the target as near to the scene's centre as that looks, else one that frames it.
+ * @param {{up: Vec3, centre: Vec3, radius: number, camera: Camera | null}} scene
+ * @returns {Pose}
+ */
+export function startPose({ up, centre, radius, camera }) {
+  if (!camera) return framing(centre, radius, up);
+  const pose = poseOf(camera, up, 1), ahead = dot(subtract(centre, pose.position), subtract(pose.target, pose.position));
+  return poseOf(camera, up, Math.max(ahead, radius * 0.1, 1e-6));
+}
+
 /** Seven digits are what a float32 holds. @param {number} x */
 const digits = (x) => String(Number(x.toPrecision(7)));
 

@@ -60,8 +60,8 @@ export function createControls(element, host, options = {}) {
   const abort = new AbortController();
   /** @type {Map<number, {x: number, y: number}>} */
   const pointers = new Map();
-  /** @type {Set<string>} */
-  const held = new Set();
+  /** Held keys, and those let go since the last step: a tap between two slow frames still moves by one of them. @type {Set<string>} */
+  const held = new Set(), released = new Set();
   const pending = { yaw: 0, pitch: 0, panX: 0, panY: 0, zoom: 0, dolly: 0 };
   /** @type {Mode} */
   let mode = "orbit";
@@ -140,8 +140,10 @@ export function createControls(element, host, options = {}) {
     if (e.ctrlKey || e.metaKey || e.altKey || e.target !== element) return;
     fast = e.shiftKey;
     const name = heldName(e);
-    if (name in HELD) held.add(name);
-    else if (e.key === "?") host.help();
+    if (name in HELD) {
+      held.add(name);
+      released.delete(name);
+    } else if (e.key === "?") host.help();
     else if (e.key === "Escape") {
       if (mode === "fly") setMode("orbit");
       host.escape();
@@ -157,9 +159,9 @@ export function createControls(element, host, options = {}) {
   on("keyup", (e) => {
     fast = e.shiftKey;
     // With Shift let go first, + comes up as =: both hold zoomIn, so either releases it.
-    held.delete(heldName(e));
+    released.add(heldName(e));
   });
-  on("blur", () => held.clear());
+  on("blur", () => held.forEach((name) => released.add(name)));
 
   /** @param {Mode} to */
   function setMode(to) {
@@ -183,6 +185,8 @@ export function createControls(element, host, options = {}) {
     const before = pose;
     const rate = [0, 0, 0, 0, 0, 0];
     for (const name of held) HELD[name].forEach((r, i) => rate[i] += r * dt * (fast ? FAST : 1));
+    for (const name of released) held.delete(name);
+    released.clear();
     const away = distance(pose);
     if (rate[0] || rate[1] || rate[2]) pose = move(pose, rate[0] * MOVE_RATE * away, rate[1] * MOVE_RATE * away, rate[2] * MOVE_RATE * away);
     // An arrow moves the camera around the scene, or the look of one who flies, to its own side.

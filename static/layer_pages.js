@@ -67,7 +67,7 @@ export function createLayerPages(layer, pages, { slots, slotWords, shSlotWords, 
   return {
     layer, pages, nodes, pool,
     get resident() { return resident; },
-    /** The clusters of the last frame. */
+    /** The clusters of the last cut. */
     get drawn() { return drawn; },
     get box() { return box; },
 
@@ -111,31 +111,35 @@ export function createLayerPages(layer, pages, { slots, slotWords, shSlotWords, 
     /** Page that holds the children of a cluster, or the root for -1. @param {number} cluster */
     pageBelow: (cluster) => cluster < 0 ? 0 : childPage[cluster],
 
-    /**
-     * What a frame draws: the clusters of a cut, ascending. Marks their pages as used.
-     * @param {Int32Array} clusters @param {number} frame
-     * @returns {ClusterDraws}
-     */
-    draws(clusters, frame) {
+    /** Takes the clusters of a cut, ascending, as what is drawn; marks their pages as used. @param {Int32Array} clusters @param {number} frame */
+    use(clusters, frame) {
       drawn = clusters;
-      const n = clusters.length, last = { page: -1 };
+      for (let i = 0, last = -1; i < clusters.length; i++) {
+        const page = pageOf[clusters[i]];
+        if (page !== last) pool.touch(page, frame);
+        last = page;
+      }
+    },
+
+    /** The draw records of the clusters in use. @returns {ClusterDraws} */
+    draws() {
+      const n = drawn.length;
       const out = {
         transform: layer.transform, length: n, slots: new Int32Array(n), counts: new Int32Array(n), shDegrees: new Uint8Array(n),
         origins: new Float32Array(3 * n), boxes: new Float32Array(6 * n), poolSlots: slots, shSlotWords,
       };
       for (let i = 0; i < n; i++) {
-        const c = clusters[i];
+        const c = drawn[i];
         out.slots[i] = slotOf[c];
         out.counts[i] = nodes.count[c];
         out.shDegrees[i] = degree[c];
         for (let k = 0; k < 3; k++) out.origins[3 * i + k] = origin[3 * c + k];
         for (let k = 0; k < 6; k++) out.boxes[6 * i + k] = box[6 * c + k];
-        if (pageOf[c] !== last.page) pool.touch(last.page = pageOf[c], frame);
       }
       return out;
     },
 
-    /** Pages drawn last that wait for their SH, coarse ones first. */
+    /** Pages in use that wait for their SH, coarse ones first. */
     bare() {
       if (!plain.size) return [];
       const found = new Set();

@@ -22,6 +22,7 @@ const viewer = createViewer(place, {
   gestures: embedded ? "cooperative" : "greedy",
   link: (hash) => new URL(`${embedded ? settings.page : location.pathname + location.search}#${hash}`, location.href).href,
 });
+Object.assign(place, { viewer }); // as on <splat-lens>
 if (!embedded) viewer.focus();
 
 /** @type {ReturnType<typeof setTimeout> | undefined} */

@@ -1,6 +1,6 @@
 // A scene on a device: the cut of each frame, the requests it leads to, and the frame itself.
 import { RENDER_DEFAULTS, createAssembler, layerView } from "./assemble.js";
-import { Executor, fetchShaders } from "./executor.js";
+import { Executor, fetchShaders, targetFormat } from "./executor.js";
 import { UnsupportedError } from "./inflate.js";
 import { createLayerPages } from "./layer_pages.js";
 import { constantOf } from "./layout.js";
@@ -15,16 +15,19 @@ import { createStream } from "./stream.js";
 /** @typedef {import("./plan.js").Frame} Frame */
 /** @typedef {import("./layout.js").Layout} Layout */
 /**
- * memory: bytes of GPU memory for splats. threshold: pixels of error below which nothing is refined. changed: the picture is out
- * of date. trouble: failures in a row, 0 once over. failed: a request that will not be repeated, or an error of the device.
- * @typedef {{format: GPUTextureFormat, memory: number, threshold?: number, changed: () => void, trouble: (failures: number) => void,
- *   failed: (error: unknown) => void}} ViewOptions
+ * memory: bytes of GPU memory for splats. threshold: pixels of error below which nothing is refined. target: the camera, and the
+ * splats it may spend, for which to fetch; null while unknown. changed: the picture is out of date. trouble: failures in a row, 0
+ * once over. failed: a part that cannot be read. broken: nothing can be drawn, for the device fails or the root cannot be read.
+ * @typedef {{format: GPUTextureFormat, memory: number, threshold?: number, target: () => Target | null, changed: () => void,
+ *   trouble: (failures: number) => void, failed: (error: unknown) => void, broken: (error: unknown) => void}} ViewOptions
  */
+/** @typedef {{camera: Camera, budget: number}} Target */
 /** splats: drawn; settled: nothing more will arrive for this view; progress: share of what it needs, 0..1. @typedef {{splats: number, settled: boolean, progress: number}} Drawn */
 /** @typedef {Awaited<ReturnType<typeof createSceneView>>} SceneView */
+/** centre, radius: of the ball around the splats' centres. @typedef {Awaited<ReturnType<typeof openScene>>} OpenScene */
 
 const SHADERS = new URL("../shaders/", import.meta.url);
-/** Refine until an error spans a pixel. */
+/** Refine until an error is hard to see: viewer/tree.py scales errors so that it is one at a pixel. */
 const THRESHOLD = 1;
 /** Slots a page takes at most, when its own number is not known yet. */
 const PAGE_SLOTS = 16;
@@ -47,8 +50,11 @@ export async function openScene(source, signal) {
   frame.catch(() => {});
   const lens = await openLens(source.getBytes, { name: source.name, size: source.size, signal });
   if (!lens.layers.some((l) => l.splats)) throw new UnsupportedError(`${lens.name}: none of its layers (${lens.layers.map((l) => l.kind).join(", ")}) can be drawn by this version`);
+  const { up, background, camera, bounds } = lens.scene;
+  const centre = /** @type {Vec3} */ (bounds ? bounds[0].map((low, i) => (low + bounds[1][i]) / 2) : [0, 0, 0]);
+  const radius = bounds ? Math.hypot(...bounds[0].map((low, i) => bounds[1][i] - low)) / 2 || 1 : 1;
   return {
-    lens,
+    info: lens.scene, up, background, camera, centre, radius,
     /** @param {GPUDevice} device @param {ViewOptions} options */
     createView: async (device, options) => createSceneView(lens, device, ...await frame, options),
   };
@@ -57,9 +63,9 @@ export async function openScene(source, signal) {
 /**
  * @param {Lens} lens @param {GPUDevice} device @param {Layout} layout @param {Frame} pipeline @param {ViewOptions} options
  */
-async function createSceneView(lens, device, layout, pipeline, { format, memory, threshold = THRESHOLD, changed, trouble, failed }) {
-  const executor = new Executor(device, { load: fetchShaders(SHADERS), canvasFormat: format, onError: failed });
-  const planner = createPlanner(pipeline, layout), assemble = createAssembler(layout), cutter = new Cutter();
+async function createSceneView(lens, device, layout, pipeline, { format, memory, threshold = THRESHOLD, target, changed, trouble, failed, broken }) {
+  const executor = new Executor(device, { load: fetchShaders(SHADERS), canvasFormat: format, onError: broken });
+  const planner = createPlanner(pipeline, layout, { color: targetFormat(device) }), assemble = createAssembler(layout), cutter = new Cutter();
   const slotWords = constantOf(layout, "SLOT_WORDS"), group = constantOf(layout, "GROUP");
   const drawable = lens.layers.flatMap((layer) => layer.splats ? [{ layer, pages: layer.splats }] : []);
   const all = drawable.reduce((n, d) => n + d.pages.clusters, 0);
@@ -74,9 +80,11 @@ async function createSceneView(lens, device, layout, pipeline, { format, memory,
     });
   });
   const { kernel } = drawable[0].pages;
-  let frame = 0, splats = 0, done = 0, destroyed = false;
-  /** Items that found no place; asked for again when the view changes. @type {Set<string>} */
-  const refused = new Set();
+  let frame = 0, done = 0, destroyed = false;
+  /** Items that found no place, asked for again when the view changes; and such as cannot be read. @type {Set<string>} */
+  const refused = new Set(), unreadable = new Set();
+  /** The last cut, what it was made for and what it lacks; null when something arrived since. @type {{key: string, cut: import("./lod.js").Cut, keys: string[]} | null} */
+  let current = null;
   let seen = "";
 
   /** One request: `layer:page` of geometry, `layer:page:sh` of its SH. @param {string} key @param {AbortSignal} signal */
@@ -96,7 +104,36 @@ async function createSceneView(lens, device, layout, pipeline, { format, memory,
     }
     done++;
   }
-  const stream = createStream({ load, failed: (_key, error) => failed(error), trouble, changed: () => { if (!destroyed) changed(); } });
+  const stream = createStream({
+    load, trouble,
+    failed(/** @type {string} */ key, error) {
+      unreadable.add(key);
+      (key.endsWith(":0") ? broken : failed)(error);
+    },
+    changed() {
+      if (destroyed) return;
+      current = null;
+      // At once, not with the next frame: the network does not wait for the GPU.
+      const now = target();
+      if (now) choose(now);
+      changed();
+    },
+  });
+
+  /** The cut for a camera, and the requests it leads to. @param {Target} target */
+  function choose({ camera, budget }) {
+    const view = camera.worldToCamera.join(), key = `${view} ${camera.width} ${camera.height} ${camera.fx} ${budget}`;
+    if (current?.key === key) return current;
+    if (view !== seen) refused.clear();
+    seen = view;
+    frame++;
+    const cut = cutter.cut(layers.map((l) => ({ nodes: l.nodes, view: cutView(camera, RENDER_DEFAULTS.near, l.layer.transform), resident: l.resident })), budget, threshold);
+    layers.forEach((l, k) => l.use(cut.clusters[k], frame));
+    const keys = missing(cut.wanted);
+    current = { key, cut, keys };
+    stream.want(keys);
+    return current;
+  }
 
   /** Keys of what the last cut lacks, most wanted first; no more pages than could find a place. @param {number[]} wanted pairs (layer, cluster) */
   function missing(wanted) {
@@ -105,13 +142,13 @@ async function createSceneView(lens, device, layout, pipeline, { format, memory,
     const room = layers.map((l) => l.pool.free + l.pool.reclaimable(frame));
     for (let i = 0; i < wanted.length; i += 2) {
       const k = wanted[i], page = layers[k].pageBelow(wanted[i + 1]), key = `${k}:${page}`;
-      if (keys.has(key) || refused.has(key) || layers[k].pool.has(page)) continue;
+      if (keys.has(key) || refused.has(key) || unreadable.has(key) || layers[k].pool.has(page)) continue;
       if (room[k] < Math.min(PAGE_SLOTS, layers[k].pool.capacity)) continue;
       room[k] -= PAGE_SLOTS;
       keys.add(key);
     }
     layers.forEach((l, k) => { for (const page of l.bare()) keys.add(`${k}:${page}:sh`); });
-    return [...keys];
+    return [...keys].filter((key) => !unreadable.has(key));
   }
 
   try {
@@ -119,45 +156,35 @@ async function createSceneView(lens, device, layout, pipeline, { format, memory,
     const lists = { cluster_layers: layers.map((l) => ({ groups: 1, slots: l.pool.capacity, sh_slot_words: shWords(layout, l.pages.shDegree) * group })), record_layers: [] };
     const first = planner({ groups: layers.length, layers: layers.length, width: 1, height: 1, max_groups: device.limits.maxComputeWorkgroupsPerDimension }, lists);
     executor.prepare(first);
+    stream.want(layers.map((_, k) => `${k}:0`)); // while the pipelines compile
     await executor.compile(first);
   } catch (error) {
+    destroyed = true;
+    stream.destroy();
     executor.destroy();
     throw error;
   }
-  stream.want(layers.map((_, k) => `${k}:0`));
 
-  const { up, background, camera, bounds } = lens.scene;
-  const centre = /** @type {Vec3} */ (bounds ? bounds[0].map((low, i) => (low + bounds[1][i]) / 2) : [0, 0, 0]);
-  const radius = bounds ? Math.hypot(...bounds[0].map((low, i) => bounds[1][i] - low)) / 2 || 1 : 1;
   return {
-    info: lens.scene, up, background, camera, centre, radius,
-    get splats() { return splats; },
+    get splats() { return current?.cut.splats ?? 0; },
     retry: () => stream.retry(),
 
     /**
      * Draws a frame, or nothing while there is nothing to draw.
-     * @param {Camera} camera @param {number[]} ground rgba, 0..1 @param {number} budget splats @param {() => GPUTexture} texture
+     * @param {Target} target @param {number[]} ground rgba, 0..1 @param {() => GPUTexture} texture
      * @returns {Drawn | null}
      */
-    draw(camera, ground, budget, texture) {
-      frame++;
-      const view = camera.worldToCamera.join();
-      if (view !== seen) refused.clear();
-      seen = view;
-      const cut = cutter.cut(layers.map((l) => ({ nodes: l.nodes, view: cutView(camera, RENDER_DEFAULTS.near, l.layer.transform), resident: l.resident })), budget, threshold);
-      const draws = layers.map((l, k) => l.draws(cut.clusters[k], frame));
-      const keys = missing(cut.wanted);
-      stream.want(keys);
+    draw(target, ground, texture) {
+      const { camera } = target, { cut, keys } = choose(target);
       const settled = keys.length === 0 && stream.inFlight === 0;
       if (settled) done = 0;
       if (layers.every((l) => l.pool.size === 0)) return null;
-      splats = cut.splats;
-      const made = assemble(camera, { ...RENDER_DEFAULTS, ...kernel, background: ground }, draws, device.limits.maxComputeWorkgroupsPerDimension);
+      const made = assemble(camera, { ...RENDER_DEFAULTS, ...kernel, background: ground }, layers.map((l) => l.draws()), device.limits.maxComputeWorkgroupsPerDimension);
       const plan = planner(made.numbers, made.lists);
       executor.prepare(plan);
       for (const name in made.uploads) executor.write(name, /** @type {Uint8Array<ArrayBuffer>} */ (made.uploads[name].bytes));
       executor.run(plan, texture());
-      return { splats, settled, progress: settled ? 1 : done / (done + keys.length + 1e-9) };
+      return { splats: cut.splats, settled, progress: settled ? 1 : done / (done + keys.length + 1e-9) };
     },
 
     /**

@@ -1,6 +1,6 @@
 // createViewer(element, options): a scene in an element, from its first byte to destroy().
 import { blobSource, urlSource } from "./bytes.js";
-import { framing, pinhole, poseOf, toHash, valid } from "./camera.js";
+import { framing, pinhole, startPose, toHash, valid } from "./camera.js";
 import { createControls } from "./controls.js";
 import { GpuError, acquireDevice } from "./gpu.js";
 import { createLoop } from "./loop.js";
@@ -16,13 +16,15 @@ import { createUi } from "./ui.js";
  * "transparent", or "scene" (default) for the scene's own. budget: splats drawn at most. memory: bytes of GPU memory for
  * splats. controls: whether it takes mouse, touch and keys. gestures: "greedy", or "cooperative" to leave the page its scrolling.
  * poster: picture shown until the first frame. name: title and label; the file's own title when it has one. tools: buttons.
- * link: gives the address that the link button copies. pixelRatio: device pixels a CSS pixel, at most.
+ * link: gives the address that the link button copies. pixelRatio: device pixels a CSS pixel, at most. threshold: pixels of error that
+ * are not refined.
  * @typedef {{src?: string | URL | Blob | null, camera?: Pose | null, background?: string, budget?: number, memory?: number,
  *   controls?: boolean, gestures?: "greedy" | "cooperative", poster?: string | null, name?: string, title?: Node | boolean,
- *   tools?: Tool[], link?: ((hash: string) => string) | null, pixelRatio?: number}} ViewerOptions
+ *   threshold?: number, tools?: Tool[], link?: ((hash: string) => string) | null, pixelRatio?: number}} ViewerOptions
  */
 /** @typedef {"idle" | "loading" | "ready" | "error" | "destroyed"} State */
-/** @typedef {{device: GPUDevice, release: () => void, view: SceneView, context: GPUCanvasContext}} Session */
+/** @typedef {import("./scene_view.js").OpenScene} OpenScene */
+/** @typedef {{device: GPUDevice, release: () => void, scene: OpenScene, view: SceneView, context: GPUCanvasContext}} Session */
 
 /** Small screens mean small memory: splats drawn, and bytes of GPU memory for them. */
 const MODEST = matchMediaSafe("(max-width: 820px), (pointer: coarse)");
@@ -141,7 +143,7 @@ export class Viewer extends EventTarget {
   }
 
   /** What the file says of itself: title, attribution, licence, ...; null until it is there. */
-  get info() { return this.#session?.view.info ?? null; }
+  get info() { return this.#session?.scene.info ?? null; }
 
   /** Splats in the last frame, bytes received, and whether everything this view needs has arrived. */
   get stats() {
@@ -150,13 +152,14 @@ export class Viewer extends EventTarget {
 
   /** Back to where the scene starts. */
   resetCamera() {
-    if (this.#session) this.camera = this.#start(this.#session.view);
+    if (this.#session) this.camera = startPose(this.#session.scene);
   }
 
   /** Shows a short message over the scene. @param {string} text */
   toast(text) { this.#ui.toast(text); }
 
-  focus() { this.#ui.canvas.focus(); }
+  /** Gives the scene the keyboard. */
+  focus() { this.#ui.shown.then(() => this.#ui.canvas.focus({ preventScroll: true })); }
 
   /** Ends requests and drawing, frees GPU memory, removes what was added to the element. May be called again. */
   destroy() {
@@ -212,22 +215,24 @@ export class Viewer extends EventTarget {
     try {
       const scene = await reading;
       signal.throwIfAborted();
+      this.#pose ??= startPose(scene);
       const format = navigator.gpu.getPreferredCanvasFormat();
       view = await scene.createView(device, {
-        format, memory: this.#options.memory ?? MEMORY,
+        format, memory: this.#options.memory ?? MEMORY, threshold: this.#options.threshold,
+        target: () => this.#target(),
         changed: () => this.#loop.invalidate(),
         trouble: (failures) => this.#ui.toast(failures > 2 ? "The connection is bad; still trying" : "", 0),
-        failed: (error) => { if (!signal.aborted) this.#streamFailed(error); },
+        failed: (error) => { if (!signal.aborted) this.#partFailed(error); },
+        broken: (error) => { if (!signal.aborted) this.#fail(error); },
       });
       signal.throwIfAborted();
       const context = /** @type {GPUCanvasContext | null} */ (this.#ui.canvas.getContext("webgpu"));
       if (!context) throw new GpuError("refused", "no webgpu context on the canvas");
-      const session = { device, release, view, context };
+      const session = { device, release, scene, view, context };
       this.#session = session;
       view = null;
       this.#configure(session);
-      this.#describe(session.view);
-      this.#pose ??= this.#start(session.view);
+      this.#describe(scene);
       device.lost.then((info) => { if (this.#session === session) this.#lost(info.message || info.reason); });
       this.#loop.invalidate();
     } catch (error) {
@@ -238,43 +243,33 @@ export class Viewer extends EventTarget {
   }
 
   /** @param {Session} session */
-  #configure({ device, context, view }) {
+  #configure({ device, context, scene }) {
     const { background } = this;
     context.configure({ device, format: navigator.gpu.getPreferredCanvasFormat(), alphaMode: background === "transparent" ? "premultiplied" : "opaque" });
-    const color = background === "scene" ? `rgb(${view.background.map((c) => Math.round(c * 255)).join(" ")})` : background;
+    const color = background === "scene" ? `rgb(${scene.background.map((c) => Math.round(c * 255)).join(" ")})` : background;
     this.#ui.stage.style.setProperty("--ground", color);
   }
 
-  /** Background as rgba, 0..1. @param {SceneView} view @returns {number[]} */
-  #ground(view) {
+  /** Background as rgba, 0..1. @param {OpenScene} scene @returns {number[]} */
+  #ground(scene) {
     const { background } = this;
-    if (background === "scene") return [...view.background, 1];
+    if (background === "scene") return [...scene.background, 1];
     if (background === "transparent") return [0, 0, 0, 0];
     const numbers = getComputedStyle(this.#ui.stage).backgroundColor.match(/[\d.]+/g)?.map(Number) ?? [0, 0, 0];
     return [numbers[0] / 255, numbers[1] / 255, numbers[2] / 255, 1];
   }
 
-  /** @param {SceneView} view */
-  #describe(view) {
-    const { title, attribution, licence } = view.info, name = title || this.#options.name || "";
+  /** @param {OpenScene} scene */
+  #describe(scene) {
+    const { title, attribution, licence } = scene.info, name = title || this.#options.name || "";
     const extra = this.#options.title;
     this.#ui.label(name ? `3D scene: ${name}` : "3D scene");
     if (extra) this.#ui.title(name, extra instanceof Node ? extra : undefined);
     this.#ui.credit([attribution, licence].filter(Boolean).join(" · "));
   }
 
-  /** @param {SceneView} view @returns {Pose} */
-  #start(view) {
-    const { up, centre, radius, camera } = view;
-    if (!camera) return framing(centre, radius, up);
-    const pose = poseOf(camera, up, 1);
-    // The centre to orbit: the point ahead that is nearest to the middle of the scene.
-    const ahead = [0, 1, 2].reduce((sum, i) => sum + (centre[i] - pose.position[i]) * (pose.target[i] - pose.position[i]), 0);
-    return poseOf(camera, up, Math.max(ahead, radius * 0.1, 1e-6));
-  }
-
   #range() {
-    const radius = this.#session?.view.radius ?? 1;
+    const radius = this.#session?.scene.radius ?? 1;
     return /** @type {const} */ ([radius * 1e-3, radius * 40]);
   }
 
@@ -287,10 +282,8 @@ export class Viewer extends EventTarget {
 
   /** @param {number} x @param {number} y CSS pixels */
   #pick(x, y) {
-    const { canvas } = this.#ui;
-    if (!this.#session || !this.#pose || !canvas.clientWidth) return null;
-    const k = this.#size.width / canvas.clientWidth;
-    return this.#session.view.pick(pinhole(this.#pose, this.#size.width, this.#size.height), x * k, y * k);
+    const target = this.#target(), k = this.#size.width / this.#ui.canvas.clientWidth;
+    return this.#session && target && this.#session.view.pick(target.camera, x * k, y * k);
   }
 
   /** @param {Tool} tool */
@@ -311,21 +304,27 @@ export class Viewer extends EventTarget {
 
   /** @param {ResizeObserverEntry} entry */
   #resized(entry) {
-    const most = Math.min(this.#options.pixelRatio ?? 2, devicePixelRatio), box = entry.devicePixelContentBoxSize?.[0];
-    const exact = box && most === devicePixelRatio;
-    const width = exact ? box.inlineSize : Math.round(entry.contentRect.width * most);
-    const height = exact ? box.blockSize : Math.round(entry.contentRect.height * most);
+    const ratio = Math.min(this.#options.pixelRatio ?? 2, devicePixelRatio), box = entry.devicePixelContentBoxSize?.[0];
+    const sides = [entry.contentRect.width * ratio, entry.contentRect.height * ratio];
+    // The browser's own count, where it is one of this ratio: rounding may be off by one, which blurs.
+    const [width, height] = box && Math.abs(box.inlineSize - sides[0]) < 1 ? [box.inlineSize, box.blockSize] : sides.map(Math.round);
     const limit = this.#session?.device.limits.maxTextureDimension2D ?? 8192;
     this.#size = { width: Math.min(width, limit), height: Math.min(height, limit) };
     this.#loop.drawNow();
   }
 
+  /** What to draw and to fetch for, once size and pose are known. */
+  #target() {
+    const { width, height } = this.#size;
+    return width && height && this.#pose ? { camera: pinhole(this.#pose, width, height), budget: this.budget } : null;
+  }
+
   #draw() {
-    const session = this.#session, { width, height } = this.#size, { canvas } = this.#ui;
-    if (!session || !width || !height || !this.#pose) return null;
-    const { view, device, context } = session;
+    const session = this.#session, target = this.#target(), { width, height } = this.#size, { canvas } = this.#ui;
+    if (!session || !target) return null;
+    const { view, device, context, scene } = session;
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-    const drawn = view.draw(pinhole(this.#pose, width, height), this.#ground(view), this.budget, () => context.getCurrentTexture());
+    const drawn = view.draw(target, this.#ground(scene), () => context.getCurrentTexture());
     if (!drawn) return null; // nothing has arrived yet
     this.frames++;
     this.#progress(drawn.progress);
@@ -354,13 +353,12 @@ export class Viewer extends EventTarget {
     this.#emit("progress", { bytes: this.#received, share });
   }
 
-  /** @param {unknown} error from a request while the scene shows */
-  #streamFailed(error) {
+  /** @param {unknown} error from a request for a part of the scene */
+  #partFailed(error) {
     if (error instanceof Error && error.name === "ChangedError") {
       this.#ui.toast("The scene was updated");
       this.#reopen();
-    } else if (this.#state === "loading") this.#fail(error);
-    else this.#ui.toast("A part of this scene cannot be read; it stays coarse", 0);
+    } else this.#ui.toast("A part of this scene cannot be read; it stays coarse", 0);
   }
 
   /** @param {string} reason */
@@ -374,6 +372,7 @@ export class Viewer extends EventTarget {
 
   /** @param {unknown} error */
   #fail(error) {
+    this.#opening.abort();
     this.#close();
     const { src } = this.#options;
     const url = src instanceof Blob ? "this file" : new URL(String(src), document.baseURI).href;

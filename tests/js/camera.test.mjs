@@ -98,6 +98,15 @@ test("framing has the ball in view, whatever is up", () => {
   }
 });
 
+test("a scene starts from its own camera, orbiting what lies ahead, else from one that frames it", () => {
+  const scene = { up: POSE.up, centre: /** @type {camera.Vec3} */ ([0.1, 0, 0]), radius: 2, camera: camera.pinhole(POSE, 300, 200) };
+  const pose = camera.startPose(scene);
+  for (let i = 0; i < 3; i++) near(pose.position[i], POSE.position[i]);
+  near(camera.distance(pose), Math.sqrt(17), 0.01);
+  near(camera.distance(camera.startPose({ ...scene, centre: [0, 0, -50] })), 0.2, 1e-9);
+  assert.deepEqual(camera.startPose({ ...scene, camera: null }), camera.framing([0.1, 0, 0], 2, POSE.up));
+});
+
 test("a link gives the same picture back", () => {
   const pose = { ...camera.orbit(POSE, 0.123456789, 0.3), fov: 47.5 };
   const back = camera.fromHash("#" + camera.toHash(pose));

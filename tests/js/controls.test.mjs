@@ -134,12 +134,21 @@ test("held keys move every frame and stop when let go or when focus leaves", () 
   assert.ok(t.controls.step(0.05) && t.controls.step(0.05));
   assert.ok(t.pose().position[2] > -4, "forward is +z");
   t.send("keyup", { code: "KeyW", key: "w" });
+  t.settle();
   assert.equal(t.settle(), 1);
   t.send("keydown", { code: "ArrowLeft", key: "ArrowLeft" });
   assert.ok(t.controls.step(0.05));
   t.send("blur");
   t.settle();
   assert.ok(t.pose().position[0] !== 0);
+});
+
+test("a tap between two steps still moves", () => {
+  const t = setup();
+  t.send("keydown", { code: "KeyD", key: "d" });
+  t.send("keyup", { code: "KeyD", key: "d" });
+  assert.equal(t.controls.step(1 / 60), false);
+  assert.ok(t.pose().position[0] > 0);
 });
 
 test("+ held with Shift is released whichever comes up first", () => {

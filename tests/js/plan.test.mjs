@@ -59,6 +59,9 @@ test("errors name the place", () => {
     [{ passes: [{ ...pass, bindings: ["b"] }] }, /no buffer or texture named 'b'/],
     [{ passes: [{ name: "g", for: "digits", passes: [pass], bindings: [] }] }, /group of passes g: unknown key 'bindings'/],
     [{ passes: [{ name: "p", source: [], bindings: [], draw: { targets: [], count: 3 } }] }, /draw of p: unknown key 'count'/],
+    [{ passes: [{ name: "p", source: [], bindings: [], draw: { targets: [{ texture: "t", depth: 1 }] } }] }, /target of p: unknown key 'depth'/],
+    [{ passes: [{ name: "p", source: [], bindings: [], draw: { targets: [{ texture: "t" }] } }] }, /no buffer or texture named 't'/],
+    [{ passes: [{ ...pass, dispatch: { item: 1 } }] }, /dispatch of p: unknown key 'item'/],
   ]);
   for (const [change, message] of cases) {
     assert.throws(() => resolve(/** @type {any} */ (tiny(change)), layout, { max_groups: 1 }, { digits: [{}] }), message);

@@ -29,7 +29,7 @@ def test_no_skip_is_silent(tmp_path: Path, reason: str, required: str, outcome: 
     """The hook of conftest.py, in a run of its own: with data required, a skip that is not on its list fails."""
     (tmp_path / "conftest.py").write_text((Path(__file__).parent / "conftest.py").read_text())
     (tmp_path / "test_a.py").write_text(f"import pytest\n\n\ndef test_a():\n    pytest.skip({reason!r})\n")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(tmp_path)]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", tmp_path, tmp_path]
     environment = os.environ | {"SPLATLENS_REQUIRE_DATA": required}
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert outcome in done.stdout, done.stdout + done.stderr

@@ -31,7 +31,9 @@ const BUFFER_KEYS = ["element", "items", "per", "times", "usage", "for"];
 const TEXTURE_KEYS = ["format", "width", "height", "usage"];
 const GROUP_KEYS = ["name", "for", "passes"];
 const PASS_KEYS = ["name", "source", "bindings", "constants", "for", "dispatch", "draw"];
-const DRAW_KEYS = ["targets", "vertices", "indirect", "depth"];
+const DISPATCH_KEYS = ["items", "per", "times", "indirect", "offset"];
+const DRAW_KEYS = ["targets", "vertices", "indirect", "offset"];
+const TARGET_KEYS = ["texture", "load", "blend"];
 
 /**
  * Workgroups [x, y, z] of at most `limit` each whose product is at least `groups`; shaders number them x first.
@@ -127,6 +129,7 @@ export function resolve(frame, layout, numbers, lists, formats = {}) {
       constants: Object.fromEntries(Object.entries(item.constants ?? {}).map(([k, v]) => [k, number(v, entry)])),
     };
     if (item.dispatch) {
+      check(item.dispatch, DISPATCH_KEYS, `dispatch of ${item.name}`);
       if ("indirect" in item.dispatch) {
         out.dispatch = { indirect: resource(item.dispatch.indirect, i, entry), offset: item.dispatch.offset ?? 0 };
       } else {
@@ -136,6 +139,10 @@ export function resolve(frame, layout, numbers, lists, formats = {}) {
       }
     } else if (item.draw) {
       check(item.draw, DRAW_KEYS, `draw of ${item.name}`);
+      for (const target of item.draw.targets) {
+        check(target, TARGET_KEYS, `target of ${item.name}`);
+        resource(target.texture, i, null);
+      }
       out.draw = item.draw;
     }
     passes.push(out);

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from splatlens.viewer import plan
 from splatlens.viewer.assets import SHADERS
 from splatlens.viewer.executor import DEFAULT_LIMITS, joined_source
 from splatlens.viewer.layout import constant
@@ -132,3 +133,11 @@ def test_workgroup_memory_is_cleared_by_hand() -> None:
     # wgpu-py leaves it dirty: what reads it must have written it. Only one stage uses any, whole, before its barrier.
     users = [path.name for path in SHADERS.rglob("*.wgsl") if "var<workgroup>" in path.read_text()]
     assert users == ["sort_scan_chunks.wgsl"]
+
+
+def test_the_documentation_names_every_stage_and_key() -> None:
+    text = (TESTS.parent / "docs" / "pipeline.md").read_text()
+    assert sorted(re.findall(r"^\| `(\w+)` \|", text, re.M)) == STAGES
+    keys = {key for name, group in vars(plan).items() if name.endswith("_KEYS") for key in group}
+    assert len(keys) > 15
+    assert {k for k in keys if f'"{k}"' not in text and f"`{k}`" not in text} == set()

@@ -18,6 +18,7 @@ RECORDS = {"groups": 300, "rows": 76543, "stride": 13}
 CLUSTERS = {"groups": 144, "slots": 200, "sh_slot_words": 768}
 NOTHING: dict[str, list[dict[str, int | str]]] = {"cluster_layers": [], "record_layers": []}
 PASS: dict[str, Any] = {"name": "p", "source": ["p.wgsl"], "bindings": [], "dispatch": {"items": 1}}
+DRAWING: dict[str, Any] = {"name": "p", "source": ["p.wgsl"], "bindings": []}
 
 
 def tiny(**parts: Any) -> dict[str, Any]:
@@ -151,9 +152,18 @@ def test_passes_of_nothing_are_left_out() -> None:
         ),
         (tiny(passes=[{"name": "g", "for": "l", "passes": [PASS | {"bind": []}]}]), "pass p: unknown key 'bind'"),
         (
-            tiny(passes=[{"name": "p", "source": [], "bindings": [], "draw": {"targets": [], "count": 3}}]),
+            tiny(passes=[DRAWING | {"draw": {"targets": [], "count": 3}}]),
             "draw of p: unknown key 'count'",
         ),
+        (
+            tiny(passes=[DRAWING | {"draw": {"targets": [{"texture": "t", "depth": 1}]}}]),
+            "target of p: unknown key 'depth'",
+        ),
+        (
+            tiny(passes=[DRAWING | {"draw": {"targets": [{"texture": "t"}]}}]),
+            "no buffer or texture named 't'",
+        ),
+        (tiny(passes=[PASS | {"dispatch": {"item": 1}}]), "dispatch of p: unknown key 'item'"),
     ],
 )
 def test_errors_name_the_place(frame: dict[str, Any], message: str) -> None:

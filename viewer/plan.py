@@ -23,7 +23,9 @@ _BUFFER_KEYS = {"element", "items", "per", "times", "usage", "for"}
 _TEXTURE_KEYS = {"format", "width", "height", "usage"}
 _GROUP_KEYS = {"name", "for", "passes"}
 _PASS_KEYS = {"name", "source", "bindings", "constants", "for", "dispatch", "draw"}
-_DRAW_KEYS = {"targets", "vertices", "indirect", "depth"}
+_DISPATCH_KEYS = {"items", "per", "times", "indirect", "offset"}
+_DRAW_KEYS = {"targets", "vertices", "indirect", "offset"}
+_TARGET_KEYS = {"texture", "load", "blend"}
 
 
 @cache
@@ -85,7 +87,8 @@ def resolve(
             return (None,)
         if item["for"] not in every:
             raise ValueError(f"pipeline.json: no list named {item['for']!r}")
-        return every[item["for"]]
+        found: Sequence[Entry | None] = every[item["for"]]
+        return found
 
     buffers: dict[str, Any] = {}
     for name, item in frame["buffers"].items():
@@ -131,6 +134,7 @@ def resolve(
         }
         if "dispatch" in item:
             d = item["dispatch"]
+            check(d, _DISPATCH_KEYS, f"dispatch of {item['name']}")
             if "indirect" in d:
                 out["dispatch"] = {"indirect": resource(d["indirect"], index, entry), "offset": d.get("offset", 0)}
             else:
@@ -139,6 +143,9 @@ def resolve(
                     return
         else:
             check(item["draw"], _DRAW_KEYS, f"draw of {item['name']}")
+            for target in item["draw"]["targets"]:
+                check(target, _TARGET_KEYS, f"target of {item['name']}")
+                resource(target["texture"], index, None)
             out["draw"] = item["draw"]
         passes.append(out)
 

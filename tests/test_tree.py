@@ -164,14 +164,14 @@ def test_clusters_are_well_filled() -> None:
     assert len(tree.splats) < 1.55 * 30_000
 
 
-def test_merge_keeps_mass_and_moments() -> None:
+def test_merge_keeps_moments() -> None:
     splats = scene(300)
     forest = merge(splats, np.zeros(300, np.int64))
     assert len(forest.roots) == 1
     root = int(forest.roots[0])
     leaves = np.flatnonzero(forest.source >= 0)
     assert forest.leaves[root] == 300 == len(leaves)
-    w = forest.mass[leaves] / forest.mass[leaves].sum()
+    w = forest.weight[leaves] / forest.weight[leaves].sum()
     mean = w @ forest.means[leaves]
     d = forest.means[leaves] - mean
     covs = np.zeros((3, 3))

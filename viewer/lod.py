@@ -44,7 +44,8 @@ class Nodes(Protocol):
 class CutView:
     """A camera in a layer's coordinates.
 
-    matrix (3, 4): layer to camera, affine. scale: its largest stretch of a layer axis. focal: pixels. near: camera units.
+    matrix (3, 4): layer to camera, affine. scale: its largest stretch of a layer axis. focal: pixels. near: camera
+    units.
     planes (5, 4): left, right, top, bottom, near in layer coordinates; inside where a x + b y + c z + d >= 0.
     """
 
@@ -60,7 +61,12 @@ class CutView:
         m = camera.world_to_camera[:3].astype(np.float64)
         if layer_to_world is not None:
             t = layer_to_world
-            m = np.array([[row[0] * t[0, k] + row[1] * t[1, k] + row[2] * t[2, k] + row[3] * t[3, k] for k in range(4)] for row in m])
+            m = np.array(
+                [
+                    [row[0] * t[0, k] + row[1] * t[1, k] + row[2] * t[2, k] + row[3] * t[3, k] for k in range(4)]
+                    for row in m
+                ]
+            )
         e = FRUSTUM_MARGIN
         planes = np.stack(
             [
@@ -86,8 +92,9 @@ class CutLayer:
 
 @dataclass(frozen=True)
 class Cut:
-    """clusters: ids to draw for each layer, ascending. splats: how many those hold. wanted: (layer, cluster) whose children
-    would have been next but are not resident, most wanted first; cluster -1 stands for a layer's missing root."""
+    """clusters: ids to draw for each layer, ascending. splats: how many those hold. wanted: (layer, cluster) whose
+    children would have been next but are not resident, most wanted first; cluster -1 stands for a layer's missing
+    root."""
 
     clusters: list[NDArray[np.int64]]
     splats: int
@@ -116,12 +123,13 @@ def priorities(nodes: Nodes, view: CutView) -> NDArray[np.float64]:
 
 
 def cut(layers: Sequence[CutLayer], budget: float, threshold: float = 0.0) -> Cut:
-    """The clusters to draw: from the roots, the drawn cluster of the highest priority is replaced by its children, as long as at
-    most `budget` splats are drawn and its priority is at least `threshold` pixels. Ties go to the lower (layer, cluster).
+    """The clusters to draw: from the roots, the drawn cluster of the highest priority is replaced by its children, as
+    long as at most `budget` splats are drawn and its priority is at least `threshold` pixels. Ties go to the lower
+    (layer, cluster).
 
-    Children out of sight are not drawn and cost nothing. A cluster whose children do not fit into the budget stays, and smaller
-    ones after it may still be refined. A cluster is refined only if all its children are resident. The roots are drawn
-    whatever the budget.
+    Children out of sight are not drawn and cost nothing. A cluster whose children do not fit into the budget stays, and
+    smaller ones after it may still be refined. A cluster is refined only if all its children are resident. The roots
+    are drawn whatever the budget.
     """
     seen = [visible(layer.nodes, layer.view) for layer in layers]
     order = [priorities(layer.nodes, layer.view) for layer in layers]

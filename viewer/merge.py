@@ -1,8 +1,8 @@
 """Merges splats pairwise into one binary forest: the nested simplifications that the cluster tree is cut from.
 
-Rounds of greedy matching, cheapest pair first, over the nearest neighbours of everything still unmerged in the whole scene.
-The merge keeps mass (projected area x opacity) and the first two moments (as Blanc et al. 2024 and Spark do), and lets opacity
-rise above 1: a flat-topped splat of the same mass, where a cap at 1 loses 0.5 to 1.5 dB on captured scenes (docs/lod.md).
+Rounds of greedy matching, cheapest pair first, over the nearest neighbours of everything still unmerged in the whole
+scene. A merge keeps mass (projected area x opacity) and the first two moments, weighted by what shows from outside, and
+lets opacity rise above 1: a flat-topped splat of the same mass, where a cap at 1 loses 0.5 to 1.5 dB (docs/lod.md).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Doubles = NDArray[np.float64]
 
 #: Neighbours considered for a merge. 8 or 14 gain nothing over 6.
 NEIGHBOURS = 6
-#: Share of the unmerged splats that a round may replace by merged ones. Choosier rounds are slower and worse: 0.15 loses
-#: 0.2 dB on average, as it lets cheap regions collapse long before the others have begun.
+#: Share of the unmerged splats that a round may replace by merged ones. Choosier rounds are slower and worse: 0.15
+#: loses 0.2 dB on average, as it lets cheap regions collapse long before the others have begun.
 ROUND_SHARE = 0.45
 #: Passes of the matching in a round: an edge is taken when it is the cheapest left at both its ends.
 MATCHING_PASSES = 6
@@ -33,9 +33,11 @@ MATCHING_PASSES = 6
 OPACITY_MAX = 4.0
 #: Weight of growth in the cost of a merge, and its exponent; squared difference of colour counts 1.
 GROWTH_WEIGHT, GROWTH_POWER = 0.4, 1.5
-#: The same weight where errors of merges are summed up for the cut: merging grown splats again repeats part of the error.
+#: The same weight where errors of merges are summed up for the cut: merging grown splats again repeats part of the
+#: error.
 ENERGY_GROWTH_WEIGHT = 0.12
-#: Added to the visibility that weighs splats, so that hidden ones still count a little: they show when others move away.
+#: Added to the visibility that weighs splats, so that hidden ones still count a little: they show when others move
+#: away.
 HIDDEN = 0.02
 #: Edges worked on at once: their temporaries stay in the second-level cache.
 CHUNK = 16_384
@@ -47,16 +49,18 @@ SH_C0 = 0.28209479177387814
 class Forest:
     """M merge nodes in preorder; the subtree of node i is the rows i..i+size[i]-1. Leaves are source splats.
 
-    means (M, 3), covs (M, 6: xx xy xz yy yz zz), opacities (M,), mass (M,) area x opacity, additive; source (M,) the source row
-    of a leaf, -1 for a merged node; children (M, 2) node ids, -1 for leaves; leaves (M,) source splats below, itself included;
-    size (M,) nodes of the subtree; key (M,) the order in which nodes are refined: a parent's is above its children's, 0 for
-    leaves: the largest cost below times leaves, as errors of merging merged ones add up; energy (M,) squared error of drawing the node instead of its leaves (world area x colour^2); roots (R,) node ids.
+    means (M, 3), covs (M, 6: xx xy xz yy yz zz), opacities (M,). weight (M,): area x opacity x what shows, additive.
+    source (M,): the source row of a leaf, -1 for a merged node. children (M, 2): node ids, -1 for leaves.
+    leaves (M,): source splats below, itself included. size (M,): nodes of the subtree.
+    key (M,): the order in which nodes are refined, a parent's at least its children's, 0 for leaves: the largest cost
+    below times leaves, as errors of merging merged ones add up.
+    energy (M,): squared error of drawing the node instead of its leaves (world area x colour^2). roots (R,): node ids.
     """
 
     means: Doubles
     covs: Doubles
     opacities: Doubles
-    mass: Doubles
+    weight: Doubles
     source: Ints
     children: Ints
     leaves: Ints
@@ -115,8 +119,11 @@ def _upper(m: Doubles) -> Doubles:
 
 
 def merge_cost(n: _Nodes, i: Ints, j: Ints, growth_weight: float = GROWTH_WEIGHT) -> Doubles:
-    """(E,) squared error of merging nodes i and j (area x colour^2): what they have in common in mass, times the growth of
-    the covered area over their geometric mean and the squared difference of their colours."""
+    """(E,) squared error of merging nodes i and j (area x colour^2).
+
+    What they have in common in weight (half their harmonic mean), times the growth of the covered area over their
+    geometric mean and the squared difference of their colours.
+    """
     wi, wj = n.weight[i], n.weight[j]
     total = wi + wj
     f = wi / total
@@ -158,7 +165,8 @@ def _edges(points: Doubles) -> tuple[Ints, Ints]:
 
 
 def _match(i: Ints, j: Ints, n: int) -> Ints:
-    """Indices of disjoint edges, cheapest first, of edges sorted by cost: an edge goes in when it is first at both ends."""
+    """Indices of disjoint edges, cheapest first, of edges sorted by cost: an edge goes in when it is first at both
+    ends."""
     rank = np.arange(len(i))
     free = np.ones(n, np.bool_)
     first, other = np.empty(n, np.int64), np.empty(n, np.int64)
@@ -212,7 +220,9 @@ def merge(splats: Splats, groups: NDArray[np.integer], progress: Callable[[float
     nodes.areas[:n] = area
     # Transparent splats keep a trace of mass, so that averages of them exist.
     nodes.mass[:n] = np.maximum(splats.opacities, 1e-6) * area
-    nodes.weight[:n] = nodes.mass[:n] * np.sqrt(visibility(splats.means.astype(np.float64), axes, nodes.opacities[:n]) + HIDDEN)
+    nodes.weight[:n] = nodes.mass[:n] * np.sqrt(
+        visibility(splats.means.astype(np.float64), axes, nodes.opacities[:n]) + HIDDEN
+    )
     rounds = [n]
     roots = []
     with ThreadPoolExecutor(2) as pool:
@@ -269,7 +279,8 @@ def _append(n: _Nodes, at: int, i: Ints, j: Ints) -> Ints:
 
 
 def _preorder(n: _Nodes, rounds: list[int], roots: Ints) -> Forest:
-    """The nodes renumbered in preorder, so that every subtree is a range. rounds: the first node id of each round, and the end."""
+    """The nodes renumbered in preorder, so that every subtree is a range. rounds: the first node id of each round,
+    and the end."""
     used = rounds[-1]
     children = n.children[:used]
     size = np.ones(used, np.int64)
@@ -286,6 +297,17 @@ def _preorder(n: _Nodes, rounds: list[int], roots: Ints) -> Forest:
     source = np.where(old < rounds[0], old, -1)
     down = children[old]
     down = np.where(down >= 0, place[down], -1)
-    arrays = (a[old] for a in (n.means, n.covs, n.opacities, n.weight))
     leaves = (size[old] + 1) // 2
-    return Forest(*arrays, source, down, leaves, size[old], n.key[old] * leaves, n.energy[old], place[roots])
+    return Forest(
+        means=n.means[old],
+        covs=n.covs[old],
+        opacities=n.opacities[old],
+        weight=n.weight[old],
+        source=source,
+        children=down,
+        leaves=leaves,
+        size=size[old],
+        key=n.key[old] * leaves,
+        energy=n.energy[old],
+        roots=place[roots],
+    )

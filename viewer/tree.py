@@ -19,15 +19,16 @@ Ints = NDArray[np.int64]
 CLUSTER_SPLATS = 256
 #: Children a cluster has at most (a page holds whole sibling groups of up to 16).
 MAX_CHILDREN = 16
-#: Children of an inner cluster. Three to one stores 11% more rows for at most 0.2 dB (docs/lod.md).
-BRANCHING = 2
-#: A cluster of up to this many leaf clusters has them as its children directly.
+#: Children of a cluster well above the leaves: few, so that small budgets are met closely.
+BRANCHING = 3
+#: A cluster of up to this many leaf clusters has them as its children directly (docs/lod.md has rows against dB).
 LAST_BRANCHING = 6
-LAST_SHARE = 3
+#: One of a few more is parted into as many children as give each about this many leaf clusters.
+LAST_SHARE = 4
 #: Below this opacity nothing is ever drawn (alpha under 1/255).
 OPACITY_CUT = 1 / 255
-#: Makes an error of root(area x colour^2) a splat into one whose pixel is hard to see: refining until every priority is under
-#: 1 gives 38 to 57 dB in the nine views of docs/lod.md.
+#: Makes an error of root(area x colour^2) a splat into one whose pixel is hard to see: refining until every priority is
+#: under 1 gives 38 to 57 dB in the nine views of docs/lod.md.
 ERROR_SCALE = 25.0
 
 
@@ -39,7 +40,8 @@ class Tree:
     source (R,) int64: the source row of a row of a leaf cluster, -1 for rows of inner clusters.
     first (C,) int64 and count (C,) int32: the rows of a cluster, 1..256. parent (C,) int32, -1 for the root.
     child_first, child_count (C,) int32: 0, 0 for leaves, at most 16 children.
-    error (C,) float64: world length, 0 for leaves, a parent's at least each child's; x focal / distance it is the cut's priority.
+    error (C,) float64: world length, 0 for leaves, a parent's at least each child's; x focal / distance it is the cut's
+    priority.
     sphere (C, 4) float64: centre and radius, containing the centres of the cluster and of all its descendants.
     box (C, 2, 3) float64: low and high corner of the cluster's own centres.
     support (C, 2, 3) float64: of the extents to alpha 1/255, k sigma, containing all descendants'.
@@ -62,9 +64,12 @@ class Tree:
 
 
 def build_tree(splats: Splats, progress: Callable[[float], None] | None = None) -> Tree:
-    """The tree of N splats. `progress` hears the share done, 0 to 1. Raises LensError when there are no splats or some are not finite."""
+    """The tree of N splats. `progress` hears the share done, 0 to 1. Raises LensError when there are no splats or
+    some are not finite."""
     if not len(splats):
-        raise LensError("tree: the scene has no splats; there is nothing to build. Check that the source file is the right one")
+        raise LensError(
+            "tree: the scene has no splats; there is nothing to build. Check that the source file is the right one"
+        )
     for name in ("means", "quats", "scales", "opacities", "sh"):
         if not np.isfinite(getattr(splats, name)).all():
             raise LensError(f"tree: {name} holds NaN or infinite values; drop those splats first")
@@ -77,10 +82,11 @@ def build_tree(splats: Splats, progress: Callable[[float], None] | None = None) 
 
 
 def _groups(splats: Splats) -> Ints:
-    """(N,) 1 for skies and far outliers, 0 for the rest: they get clusters of their own and do not stretch others' bounds.
+    """(N,) 1 for skies and far outliers, 0 for the rest: they get clusters of their own and do not stretch others'
+    bounds.
 
-    The bulk is the box of the middle 80% of centres on each axis; an outlier lies more than its diagonal outside of it or
-    has a sigma over a quarter of the diagonal.
+    The bulk is the box of the middle 80% of centres on each axis; an outlier lies more than its diagonal outside of it
+    or has a sigma over a quarter of the diagonal.
     """
     low, high = np.percentile(splats.means, [10, 90], axis=0)
     diagonal = float(np.linalg.norm(high - low))
@@ -90,7 +96,7 @@ def _groups(splats: Splats) -> Ints:
 
 
 def _refine(forest: Forest, rows: Ints, target: int) -> Ints:
-    """Rows (node ids, ascending) replaced by descendants, highest key first, until there are `target` or only leaves left."""
+    """Rows (node ids, ascending) replaced by descendants, highest key first, until they are `target` or all leaves."""
     inside = _ranges(rows, forest.size[rows])
     inner = inside[forest.source[inside] < 0]
     extra = target - len(rows)
@@ -98,28 +104,22 @@ def _refine(forest: Forest, rows: Ints, target: int) -> Ints:
         return rows
     if extra < len(inner):
         # Ties by node id: preorder has parents first, so the chosen set stays closed under parents.
-        order = np.lexsort((inner, -forest.key[inner]))
-        inner = inner[order[:extra]]
-    out = np.concatenate([rows, forest.children[inner].ravel()])
-    keep = np.ones(len(out), np.bool_)
-    gone = np.zeros(len(forest.size), np.bool_) if len(out) > 100_000 else None
-    if gone is not None:
-        gone[inner] = True
-        keep = ~gone[out]
-    else:
-        keep = ~np.isin(out, inner)
-    return np.sort(out[keep])
+        inner = inner[np.lexsort((inner, -forest.key[inner]))[:extra]]
+    return np.setdiff1d(np.concatenate([rows, forest.children[inner].ravel()]), inner)
 
 
 def _ranges(first: Ints, count: Ints) -> Ints:
     """Concatenated ranges first..first+count-1."""
     total = int(count.sum())
     start = np.repeat(first - np.concatenate([[0], np.cumsum(count)[:-1]]), count)
-    return np.arange(total) + start
+    return np.asarray(np.arange(total) + start)
 
 
 def _split(forest: Forest, rows: Ints, parts: int) -> list[Ints]:
-    """Rows cut by planes into `parts` sets of about the same size, each near a whole number of leaf clusters."""
+    """Rows cut by planes across their longest side into `parts` sets of about the same number of rows.
+
+    Of the cuts within 15% the one is taken that leaves both sides near a whole number of leaf clusters.
+    """
     if parts == 1:
         return [rows]
     left = parts // 2
@@ -130,13 +130,12 @@ def _split(forest: Forest, rows: Ints, parts: int) -> list[Ints]:
     leaves = np.cumsum(forest.leaves[rows[order]])
     want = n * left / parts
     slack = 0.15 * n
-    # No part may exceed a cluster: the last refinement only adds rows.
-    low = max(int(want - slack), left, n - (parts - left) * CLUSTER_SPLATS)
-    high = min(int(want + slack), n - (parts - left), left * CLUSTER_SPLATS)
+    low, high = max(int(want - slack), left), min(int(want + slack), n - (parts - left))
     at = np.arange(low, max(high, low) + 1)
     waste = (-leaves[at - 1]) % CLUSTER_SPLATS + (leaves[at - 1] - leaves[-1]) % CLUSTER_SPLATS
     cut = int(at[np.argmin(waste / CLUSTER_SPLATS + 0.5 * np.abs(at - want) / max(slack, 1))])
-    return _split(forest, np.sort(rows[order[:cut]]), left) + _split(forest, np.sort(rows[order[cut:]]), parts - left)
+    sides = (np.sort(rows[order[:cut]]), left), (np.sort(rows[order[cut:]]), parts - left)
+    return [part for side, count in sides for part in _split(forest, side, count)]
 
 
 def _even(forest: Forest, rows: Ints, parts: int) -> list[Ints]:
@@ -148,7 +147,8 @@ def _even(forest: Forest, rows: Ints, parts: int) -> list[Ints]:
     axis = int(np.argmax(points.max(axis=0) - points.min(axis=0)))
     order = np.lexsort((rows, points[:, axis]))
     cut = -(-len(rows) * left // parts)
-    return _even(forest, np.sort(rows[order[:cut]]), left) + _even(forest, np.sort(rows[order[cut:]]), parts - left)
+    sides = (np.sort(rows[order[:cut]]), left), (np.sort(rows[order[cut:]]), parts - left)
+    return [part for side, count in sides for part in _even(forest, side, count)]
 
 
 def _clusters(forest: Forest) -> tuple[list[Ints], list[int]]:
@@ -204,7 +204,9 @@ def _assemble(splats: Splats, forest: Forest, rows: list[Ints], parent: list[int
     out = Splats(merged.means, merged.quats, merged.scales, merged.opacities, sh)
 
     extent = _extents(out)
-    box = np.stack([np.minimum.reduceat(out.means, first), np.maximum.reduceat(out.means, first)], axis=1).astype(np.float64)
+    box = np.stack([np.minimum.reduceat(out.means, first), np.maximum.reduceat(out.means, first)], axis=1).astype(
+        np.float64
+    )
     support = np.stack(
         [np.minimum.reduceat(out.means - extent, first), np.maximum.reduceat(out.means + extent, first)], axis=1
     )
@@ -247,16 +249,27 @@ def _splats_of(splats: Splats, forest: Forest, nodes: Ints) -> Splats:
     axes[np.linalg.det(axes) < 0, :, 2] *= -1
     if len(new):
         quats[~own] = Rotation.from_matrix(axes).as_quat()[:, [3, 0, 1, 2]]
-    # Float error may leave a flat splat's smallest eigenvalue at or below zero; 1e-6 of the largest sigma is thinner than any pixel.
+    # Float error may leave a flat splat's smallest eigenvalue at or below zero; 1e-6 of the largest sigma is thinner
+    # than any pixel.
     values = np.maximum(values, 1e-12 * values[:, 2:])
-    means[~own], scales[~own], opacities[~own] = forest.means[new], np.maximum(np.sqrt(values), 1e-30), forest.opacities[new]
+    means[~own], scales[~own], opacities[~own] = (
+        forest.means[new],
+        np.maximum(np.sqrt(values), 1e-30),
+        forest.opacities[new],
+    )
     return Splats(means, quats, scales, opacities, np.zeros((n, 1, 3), f))
 
 
 def _average_sh(
-    splats: Splats, forest: Forest, nodes: Ints, first: NDArray[np.int64], count: NDArray[np.int32], child_first: NDArray[np.int32], child_count: NDArray[np.int32]
-) -> NDArray[np.float32]:  # fmt: skip
-    """(R, K, 3) SH of every row: sources' own, and means by mass of the children's rows for the others."""
+    splats: Splats,
+    forest: Forest,
+    nodes: Ints,
+    first: Ints,
+    count: NDArray[np.int32],
+    child_first: NDArray[np.int32],
+    child_count: NDArray[np.int32],
+) -> NDArray[np.float32]:
+    """(R, K, 3) SH of every row: sources' own, and means by weight of the children's rows for the others."""
     src = forest.source[nodes]
     sh = np.empty((len(nodes), *splats.sh.shape[1:]), np.float32)
     sh[src >= 0] = splats.sh[src[src >= 0]]
@@ -269,7 +282,7 @@ def _average_sh(
         order = np.argsort(nodes[below], kind="stable")
         ids = nodes[below][order]
         start = np.searchsorted(ids, nodes[mine])
-        w = forest.mass[ids]
+        w = forest.weight[ids]
         total = np.add.reduceat(w, start)
         mean = np.add.reduceat(sh[below][order] * w[:, None, None], start, axis=0) / total[:, None, None]
         sh[mine] = np.where((src[mine] >= 0)[:, None, None], sh[mine], mean)
@@ -277,6 +290,7 @@ def _average_sh(
 
 
 def _extents(splats: Splats) -> NDArray[np.float64]:
-    """(N, 3) half-extents along x, y, z to where alpha falls under 1/255: k sigma, k = sqrt(2 ln(255 o)); 0 if never drawn."""
+    """(N, 3) half-extents along x, y, z to where alpha falls under 1/255: k sigma, k = sqrt(2 ln(255 o)); 0 if never
+    drawn."""
     k2 = 2 * np.log(np.maximum(splats.opacities.astype(np.float64), OPACITY_CUT) / OPACITY_CUT)
     return np.asarray(np.sqrt(k2[:, None] * splat_covs(splats)[:, [0, 3, 5]]))

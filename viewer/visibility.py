@@ -1,8 +1,8 @@
 """How much of each splat shows from outside, averaged over 26 directions: what the LOD tree need not spend splats on.
 
 An orthographic picture of points a direction, without drawing it: points sorted by (pixel, depth), their optical depths
-summed up along every pixel. Correlates at 0.76 to 0.86 with shares of blending weight measured by rendering 40 views; optical
-depth on a voxel grid, tried first, at 0.47 to 0.66, as it cannot part what lies in one voxel.
+summed up along every pixel. Correlates at 0.76 to 0.86 with shares of blending weight measured by rendering 40 views;
+optical depth on a voxel grid, tried first, at 0.47 to 0.66, as it cannot part what lies in one voxel.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 Doubles = NDArray[np.float64]
 
-#: Pixels across the longest side of the scene at up to RESOLUTION_SPLATS splats, then as their square root up to MAX_RESOLUTION.
+#: Pixels across the longest side of the scene at up to RESOLUTION_SPLATS splats, then as their square root up to
+#: MAX_RESOLUTION.
 RESOLUTION, RESOLUTION_SPLATS, MAX_RESOLUTION = 128, 250_000, 512
 #: Least size of a pixel, in medians of the splats' middle sigma: three points cannot cover many pixels.
 PIXEL_SIGMAS = 6.0
@@ -32,7 +33,8 @@ DEPTH_BITS = 19
 
 
 def visibility(means: Doubles, axes: Doubles, opacities: Doubles) -> Doubles:
-    """(N,) transmittance from a splat's middle to the outside, 0..1, mean over 26 directions (the neighbours in a grid).
+    """(N,) transmittance from a splat's middle to the outside, 0..1, mean over 26 directions (the neighbours in a
+    grid).
 
     means (N, 3); axes (N, 3, 3): columns are the splat's principal axes, one sigma long; opacities (N,).
     """
@@ -59,7 +61,8 @@ def visibility(means: Doubles, axes: Doubles, opacities: Doubles) -> Doubles:
 
 
 def _both_ways(points: Doubles, axes: Doubles, opacities: Doubles, forward: Doubles, step: float) -> Doubles:
-    """(N,) transmittance along `forward` plus that against it. points (P, N, 3): P of each splat. step: size of a pixel."""
+    """(N,) transmittance along `forward` plus that against it. points (P, N, 3): P of each splat. step: size of a
+    pixel."""
     right = np.cross(forward, (0.3, 1.0, 0.2))
     right /= np.sqrt(right @ right)
     down = np.cross(forward, right)
@@ -68,7 +71,8 @@ def _both_ways(points: Doubles, axes: Doubles, opacities: Doubles, forward: Doub
     column, row = (np.floor((v - v.min()) / step).astype(np.int64) for v in (x, y))
     pixel = column * (row.max() + 1) + row
     depth = ((z - z.min()) / max(float(z.max() - z.min()), 1e-300) * (2**DEPTH_BITS - 1)).astype(np.int64)
-    # The point's number in the low bits: sorting is then several times faster than sorting numbers by keys, and has no ties.
+    # The point's number in the low bits: sorting is then several times faster than sorting numbers by keys, and has no
+    # ties.
     bits = int(parts * n).bit_length()
     key = np.sort(((pixel << DEPTH_BITS) | depth) << bits | np.arange(parts * n))
     order = key & ((1 << bits) - 1)

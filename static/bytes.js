@@ -1,4 +1,5 @@
 // Where a scene's bytes come from: an address, by HTTP Range, or a Blob. Both give get_bytes(offset, length).
+import { FormatError } from "./inflate.js";
 import { FatalError } from "./stream.js";
 
 /**
@@ -17,10 +18,11 @@ export class HttpError extends Error {
 }
 
 /** The file is not the one that was opened. */
-export class ChangedError extends FatalError {
-  /** @param {string} url */
-  constructor(url) {
-    super(`${url}: the file was replaced on the server`);
+export class ChangedError extends FormatError {
+  /** @param {string} place */
+  constructor(place) {
+    super(`${place}: the file was replaced since it was opened; open it again`);
+    this.name = "ChangedError";
   }
 }
 
@@ -126,7 +128,11 @@ export function urlSource(url, options = {}) {
         return (await all).slice(offset, offset + length);
       }
       response.body?.cancel().catch(() => {});
-      if (response.status === 416) return new Uint8Array(0); // nothing there: the file ends before offset
+      if (response.status === 416) { // nothing there: the file ends before offset
+        const now = /^bytes \*\/(\d+)$/.exec(response.headers.get("Content-Range") ?? "");
+        if (now && size !== null && Number(now[1]) !== size) throw new ChangedError(url);
+        return new Uint8Array(0);
+      }
       const error = new HttpError(url, response.status);
       throw PASSING.has(response.status) ? error : Object.assign(new FatalError(error.message), { status: response.status });
     } finally {

@@ -1,4 +1,5 @@
 // Pages of one splats layer of a .lens file: directory entries block by block, nodes and GPU words page by page.
+import { ChangedError } from "./bytes.js";
 import { decodeGeometry, decodeSh, maxPayloadLength, readCodec } from "./decode.js";
 import { DAMAGED, FormatError, checkLengths, crc32, inflate } from "./inflate.js";
 import * as L from "./lens_layout.js";
@@ -100,7 +101,7 @@ export function openPages(file, layer, properties) {
 
   /** @param {Uint8Array} bytes @param {string} place */
   function checkId(bytes, place) {
-    if (!file.contentId.every((b, i) => bytes[i] === b)) throw new FormatError(`${place}: another content id: the file was replaced since it was opened, or is damaged; open it again`);
+    if (!file.contentId.every((b, i) => bytes[i] === b)) throw new ChangedError(`${place}: another content id`);
   }
 
   /** @type {Pages["entry"]} */

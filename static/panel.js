@@ -70,7 +70,7 @@ export function diagnose(error, { url, at, agent }) {
   if (e.status === 404 || e.status === 410) return { kind: "notfound", message: { title: "There is no scene at this address", text: [p("The server has no ", file, ". It may have been moved or renamed; check the address.")], again, details } };
   if (e.status) return { kind: "http", message: { title: `The server refused the scene (${e.status})`, text: [p("Asking for ", file, " failed. ", e.status === 401 || e.status === 403 ? "It may need a login, or not be public." : "Try again in a moment.")], again, details } };
   if (e.name === "UnsupportedError") return { kind: "unsupported", message: { title: "This scene needs a newer viewer", text: [p("Something in ", file, " is not known to this version. Update splatlens where the page is served.")], details } };
-  if (e.name === "FormatError") return { kind: "format", message: { title: "The scene file is damaged, or is no .lens file", text: [p(file, " cannot be read. Convert the scene again, or upload the file once more; it must arrive byte for byte."), p(e.message)], again } };
+  if (e.name === "FormatError" || e.name === "ChangedError") return { kind: "format", message: { title: "The scene file is damaged, or is no .lens file", text: [p(file, " cannot be read. Convert the scene again, or upload the file once more; it must arrive byte for byte."), p(e.message)], again } };
   if (e.name === "ShaderError") return { kind: "shader", message: { title: "The graphics driver rejected a shader", text: [p("This is a fault of the viewer or the driver. Please report it with the details below.")], again, details } };
   if (e.name === "TypeError" && /fetch|network|load failed/i.test(e.message)) {
     const foreign = new URL(url, at.href).origin !== at.origin;

@@ -54,7 +54,7 @@ export async function openScene(source, signal) {
   const centre = /** @type {Vec3} */ (bounds ? bounds[0].map((low, i) => (low + bounds[1][i]) / 2) : [0, 0, 0]);
   const radius = bounds ? Math.hypot(...bounds[0].map((low, i) => bounds[1][i] - low)) / 2 || 1 : 1;
   return {
-    info: lens.scene, up, background, camera, centre, radius,
+    info: lens.scene, contentId: lens.contentId, up, background, camera, centre, radius,
     /** @param {GPUDevice} device @param {ViewOptions} options */
     createView: async (device, options) => createSceneView(lens, device, ...await frame, options),
   };

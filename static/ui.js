@@ -41,6 +41,13 @@ export function make(tag, attributes = {}, ...children) {
   return node;
 }
 
+/** What stands over the poster. @param {string | undefined} name @param {number} bytes received */
+export function loadingText(name, bytes) {
+  const kB = Math.round(bytes / 1000);
+  const size = kB < 1 ? "" : kB < 1000 ? ` · ${kB} kB` : ` · ${(kB / 1000).toFixed(1)} MB`;
+  return `Loading${name ? ` ${name}` : ""}${size}`;
+}
+
 /**
  * @param {HTMLElement} element gets (or has) an open shadow root
  * @param {{label: string, tools: Tool[], onTool: (tool: Tool) => void}} options
@@ -84,6 +91,12 @@ export function createUi(element, options) {
     stage,
     /** @param {string} text */
     label(text) { canvas.setAttribute("aria-label", text); },
+    /** Colours the stage; gives the colour as rgb, 0..1. @param {string} color any of CSS */
+    ground(color) {
+      stage.style.setProperty("--ground", color);
+      const numbers = getComputedStyle(stage).backgroundColor.match(/[\d.]+/g)?.map(Number) ?? [0, 0, 0];
+      return numbers.slice(0, 3).map((n) => n / 255);
+    },
     /** @param {string | null} url */
     poster(url) {
       poster.hidden = !url;

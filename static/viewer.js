@@ -6,7 +6,7 @@ import { GpuError, acquireDevice } from "./gpu.js";
 import { createLoop } from "./loop.js";
 import { diagnose } from "./panel.js";
 import { openScene } from "./scene_view.js";
-import { createUi } from "./ui.js";
+import { createUi, loadingText } from "./ui.js";
 
 /** @typedef {import("./camera.js").Pose} Pose */
 /** @typedef {import("./ui.js").Tool} Tool */
@@ -37,6 +37,9 @@ function matchMediaSafe(query) {
   return typeof matchMedia === "function" && matchMedia(query).matches;
 }
 
+/** Whether the file is another one than was opened: then it is opened anew. @param {unknown} error */
+const isChange = (error) => error instanceof Error && error.name === "ChangedError";
+
 /** A scene in an element. Events: loading, progress, ready, settled, camerachange, error, each a CustomEvent with `detail`. */
 export class Viewer extends EventTarget {
   /** @type {State} */
@@ -58,7 +61,11 @@ export class Viewer extends EventTarget {
   #losses = [];
   #loop;
   #settled = false;
+  /** Content id of the file that was replaced last. @type {string | null} */
+  #changedFrom = null;
   #size = { width: 0, height: 0 };
+  /** Background of the frames, rgba 0..1. */
+  #ground = [0, 0, 0, 1];
   #received = 0;
   #cleanup = new AbortController();
   /** @type {ResizeObserver} */
@@ -244,19 +251,10 @@ export class Viewer extends EventTarget {
 
   /** @param {Session} session */
   #configure({ device, context, scene }) {
-    const { background } = this;
-    context.configure({ device, format: navigator.gpu.getPreferredCanvasFormat(), alphaMode: background === "transparent" ? "premultiplied" : "opaque" });
-    const color = background === "scene" ? `rgb(${scene.background.map((c) => Math.round(c * 255)).join(" ")})` : background;
-    this.#ui.stage.style.setProperty("--ground", color);
-  }
-
-  /** Background as rgba, 0..1. @param {OpenScene} scene @returns {number[]} */
-  #ground(scene) {
-    const { background } = this;
-    if (background === "scene") return [...scene.background, 1];
-    if (background === "transparent") return [0, 0, 0, 0];
-    const numbers = getComputedStyle(this.#ui.stage).backgroundColor.match(/[\d.]+/g)?.map(Number) ?? [0, 0, 0];
-    return [numbers[0] / 255, numbers[1] / 255, numbers[2] / 255, 1];
+    const { background } = this, clear = background === "transparent";
+    context.configure({ device, format: navigator.gpu.getPreferredCanvasFormat(), alphaMode: clear ? "premultiplied" : "opaque" });
+    const color = this.#ui.ground(background === "scene" ? `rgb(${scene.background.map((c) => Math.round(c * 255)).join(" ")})` : background);
+    this.#ground = clear ? [0, 0, 0, 0] : [...(background === "scene" ? scene.background : color), 1];
   }
 
   /** @param {OpenScene} scene */
@@ -322,9 +320,9 @@ export class Viewer extends EventTarget {
   #draw() {
     const session = this.#session, target = this.#target(), { width, height } = this.#size, { canvas } = this.#ui;
     if (!session || !target) return null;
-    const { view, device, context, scene } = session;
+    const { view, device, context } = session;
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-    const drawn = view.draw(target, this.#ground(scene), () => context.getCurrentTexture());
+    const drawn = view.draw(target, this.#ground, () => context.getCurrentTexture());
     if (!drawn) return null; // nothing has arrived yet
     this.frames++;
     this.#progress(drawn.progress);
@@ -347,18 +345,14 @@ export class Viewer extends EventTarget {
 
   /** @param {number | null} share */
   #progress(share) {
-    const kB = Math.round(this.#received / 1000);
-    const text = this.#state !== "loading" ? "" : `Loading${this.#options.name ? ` ${this.#options.name}` : ""}${kB ? ` · ${kB < 1000 ? `${kB} kB` : `${(kB / 1000).toFixed(1)} MB`}` : ""}`;
-    this.#ui.progress(share, text);
+    this.#ui.progress(share, this.#state === "loading" ? loadingText(this.#options.name, this.#received) : "");
     this.#emit("progress", { bytes: this.#received, share });
   }
 
   /** @param {unknown} error from a request for a part of the scene */
   #partFailed(error) {
-    if (error instanceof Error && error.name === "ChangedError") {
-      this.#ui.toast("The scene was updated");
-      this.#reopen();
-    } else this.#ui.toast("A part of this scene cannot be read; it stays coarse", 0);
+    if (isChange(error)) this.#fail(error);
+    else this.#ui.toast("A part of this scene cannot be read; it stays coarse", 0);
   }
 
   /** @param {string} reason */
@@ -372,6 +366,13 @@ export class Viewer extends EventTarget {
 
   /** @param {unknown} error */
   #fail(error) {
+    // Once for each file: one whose parts never agree is damaged.
+    const id = this.#session?.scene.contentId ?? "";
+    if (isChange(error) && this.#changedFrom !== id) {
+      this.#changedFrom = id;
+      this.#ui.toast("The scene was updated");
+      return this.#reopen();
+    }
     this.#opening.abort();
     this.#close();
     const { src } = this.#options;

@@ -400,7 +400,9 @@ class TestNetwork:
     ) -> None:
         shutil.copy(scenes / "clouds.lens", tmp_path / "it.lens")
         with background(ServerConfig((tmp_path,))) as url:
-            page = open_page().page
+            opened = open_page()
+            opened.expect("416")
+            page = opened.page
             hold = True
 
             def held(route: Route) -> None:

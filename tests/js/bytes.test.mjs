@@ -7,9 +7,9 @@ import { FatalError } from "../../static/stream.js";
 const FILE = Uint8Array.from({ length: 1000 }, (_, i) => i % 251);
 
 /**
- * A host of FILE. @param {{ranges?: boolean, tag?: () => string | null, status?: () => number, expose?: boolean, shift?: number}} [options]
+ * A host of FILE. @param {{size?: () => number, ranges?: boolean, tag?: () => string | null, status?: () => number, expose?: boolean, shift?: number}} [options]
  */
-function host({ ranges = true, tag = () => '"a"', status = () => 0, expose = true, shift = 0 } = {}) {
+function host({ size = () => FILE.length, ranges = true, tag = () => '"a"', status = () => 0, expose = true, shift = 0 } = {}) {
   /** @type {string[]} */
   const asked = [];
   /** @type {typeof fetch} */
@@ -24,7 +24,7 @@ function host({ ranges = true, tag = () => '"a"', status = () => 0, expose = tru
     const [, a, b] = /** @type {string[]} */ (/bytes=(\d+)-(\d+)/.exec(range)?.map(String) ?? []);
     const start = Number(a) + shift;
     if (!ranges) return new Response(FILE, { headers });
-    if (start >= FILE.length) return new Response(null, { status: 416 });
+    if (start >= size()) return new Response(null, { status: 416, headers: { "Content-Range": `bytes */${size()}` } });
     if (expose) headers.set("Content-Range", `bytes ${start}-${Math.min(Number(b), FILE.length - 1)}/${FILE.length}`);
     return new Response(FILE.slice(start, Number(b) + 1), { status: 206, headers });
   };
@@ -61,6 +61,15 @@ test("a replaced file is noticed", async () => {
   await source.getBytes(0, 4);
   tag = '"b"';
   await assert.rejects(source.getBytes(4, 4), ChangedError);
+});
+
+test("a file that became shorter was replaced", async () => {
+  let length = 1000;
+  const { source } = host({ size: () => length });
+  await source.getBytes(0, 4);
+  assert.equal((await source.getBytes(2000, 4)).length, 0);
+  length = 500;
+  await assert.rejects(source.getBytes(600, 4), ChangedError);
 });
 
 test("a server that sends another place is not believed", async () => {

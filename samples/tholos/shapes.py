@@ -134,7 +134,10 @@ def surface(
     normal = np.cross(pu, pv)
     axes = frame(-normal if flip else normal, pu)
     wide = np.abs(np.sum(pv * axes[:, 1], axis=1))
-    sizes = OVERLAP * np.stack([np.linalg.norm(pu, axis=1), wide], axis=1)
+    # The outermost rows of a surface that does not close are narrower: half of a full disc would hang over the edge.
+    open_ = rows > 2 and bool(np.linalg.norm(middle[0] - middle[-1]) > spacing)
+    edge = open_ & ((vv == vv[0]) | (vv == vv[-1]))
+    sizes = OVERLAP * np.stack([np.linalg.norm(pu, axis=1), np.where(edge, 0.75, 1.0) * wide], axis=1)
     scales = np.concatenate([sizes, FLAT * sizes.min(axis=1, keepdims=True)], axis=1)
     return patch(position(uu, vv), axes, scales, material)
 

@@ -44,16 +44,16 @@ class Row:
 
 
 def at_least(what: str, asked: float, measured: float, unit: str, detail: str = "") -> Row:
-    return Row(what, f"≥ {asked:g} {unit}", _with(measured, unit, detail), measured >= asked)
+    return Row(what, f"≥ {asked:g} {unit}".rstrip(), _with(measured, unit, detail), measured >= asked)
 
 
 def at_most(what: str, asked: float, measured: float, unit: str, detail: str = "") -> Row:
-    return Row(what, f"≤ {asked:g} {unit}", _with(measured, unit, detail), measured <= asked)
+    return Row(what, f"≤ {asked:g} {unit}".rstrip(), _with(measured, unit, detail), measured <= asked)
 
 
 def _with(measured: float, unit: str, detail: str) -> str:
     digits = 0 if abs(measured) >= 1000 else 1 if abs(measured) >= 10 else 2
-    return f"{measured:,.{digits}f} {unit}" + (f" ({detail})" if detail else "")
+    return f"{measured:,.{digits}f} {unit}".rstrip() + (f" ({detail})" if detail else "")
 
 
 def reported(what: str, measured: str) -> Row:

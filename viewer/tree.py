@@ -130,7 +130,9 @@ def _split(forest: Forest, rows: Ints, parts: int) -> list[Ints]:
     leaves = np.cumsum(forest.leaves[rows[order]])
     want = n * left / parts
     slack = 0.15 * n
-    low, high = max(int(want - slack), left), min(int(want + slack), n - (parts - left))
+    # Neither side may hold more than its parts can: a cluster has no more than 256 rows.
+    low = max(int(want - slack), left, n - (parts - left) * CLUSTER_SPLATS)
+    high = min(int(want + slack), n - (parts - left), left * CLUSTER_SPLATS)
     at = np.arange(low, max(high, low) + 1)
     waste = (-leaves[at - 1]) % CLUSTER_SPLATS + (leaves[at - 1] - leaves[-1]) % CLUSTER_SPLATS
     cut = int(at[np.argmin(waste / CLUSTER_SPLATS + 0.5 * np.abs(at - want) / max(slack, 1))])

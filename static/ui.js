@@ -41,6 +41,15 @@ export function make(tag, attributes = {}, ...children) {
   return node;
 }
 
+/** @param {HTMLElement} element */
+function shadowOf(element) {
+  try {
+    return element.attachShadow({ mode: "open" });
+  } catch (error) {
+    throw new TypeError(`<${element.localName}> cannot have a shadow root; give createViewer a <div>`, { cause: error });
+  }
+}
+
 /** What stands over the poster. @param {string | undefined} name @param {number} bytes received */
 export function loadingText(name, bytes) {
   const kB = Math.round(bytes / 1000);
@@ -53,7 +62,7 @@ export function loadingText(name, bytes) {
  * @param {{label: string, tools: Tool[], onTool: (tool: Tool) => void}} options
  */
 export function createUi(element, options) {
-  const root = element.shadowRoot ?? element.attachShadow({ mode: "open" });
+  const root = element.shadowRoot ?? shadowOf(element);
   const canvas = make("canvas", { tabindex: "0", role: "application", "aria-roledescription": "3D scene", "aria-describedby": "hint" });
   const poster = make("img", { class: "poster", alt: "", hidden: "" });
   const bar = make("div", { class: "progress", role: "progressbar", "aria-label": "Loading" }, make("i"));

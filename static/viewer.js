@@ -6,6 +6,7 @@ import { GpuError, acquireDevice } from "./gpu.js";
 import { createLoop } from "./loop.js";
 import { diagnose } from "./panel.js";
 import { openScene } from "./scene_view.js";
+import { observeSize } from "./size.js";
 import { createUi, loadingText } from "./ui.js";
 
 /** @typedef {import("./camera.js").Pose} Pose */
@@ -68,8 +69,7 @@ export class Viewer extends EventTarget {
   #ground = [0, 0, 0, 1];
   #received = 0;
   #cleanup = new AbortController();
-  /** @type {ResizeObserver} */
-  #resize;
+  #unobserve;
   /** Frames drawn so far: a still view with nothing arriving draws none. */
   frames = 0;
 
@@ -102,12 +102,7 @@ export class Viewer extends EventTarget {
       }, { gestures: options.gestures, still: matchMediaSafe("(prefers-reduced-motion: reduce)") });
     }
     this.#loop = createLoop({ step: (seconds) => this.#controls?.step(seconds) ?? false, draw: () => this.#draw() });
-    this.#resize = new ResizeObserver((entries) => this.#resized(entries[entries.length - 1]));
-    try {
-      this.#resize.observe(canvas, { box: "device-pixel-content-box" });
-    } catch {
-      this.#resize.observe(canvas); // Safari has no device pixels here
-    }
+    this.#unobserve = observeSize(canvas, options.pixelRatio ?? 2, (width, height) => this.#resized(width, height));
     addEventListener("online", () => this.#session?.view.retry(), { signal: this.#cleanup.signal });
     this.src = options.src ?? null;
   }
@@ -138,7 +133,7 @@ export class Viewer extends EventTarget {
   set background(color) {
     this.#options.background = color;
     if (this.#session) this.#configure(this.#session);
-    this.#loop.invalidate();
+    this.#changed();
   }
   get background() { return this.#options.background ?? "scene"; }
 
@@ -146,7 +141,7 @@ export class Viewer extends EventTarget {
   get budget() { return this.#options.budget ?? BUDGET; }
   set budget(splats) {
     this.#options.budget = splats;
-    this.#loop.invalidate();
+    this.#changed();
   }
 
   /** What the file says of itself: title, attribution, licence, ...; null until it is there. */
@@ -176,7 +171,7 @@ export class Viewer extends EventTarget {
     this.#close();
     this.#loop.stop();
     this.#controls?.destroy();
-    this.#resize.disconnect();
+    this.#unobserve();
     this.#ui.destroy();
     this.#state = "destroyed";
   }
@@ -203,8 +198,9 @@ export class Viewer extends EventTarget {
     }
     this.#state = "loading";
     this.#progress(null);
-    this.#emit("loading", { src: this.#options.src });
     const { signal } = this.#opening;
+    // Not at once: who made the viewer in this task listens from the next line on.
+    queueMicrotask(() => { if (!signal.aborted) this.#emit("loading", { src: this.#options.src }); });
     this.#open(signal).catch((error) => { if (!signal.aborted) this.#fail(error); });
   }
 
@@ -227,7 +223,7 @@ export class Viewer extends EventTarget {
       view = await scene.createView(device, {
         format, memory: this.#options.memory ?? MEMORY, threshold: this.#options.threshold,
         target: () => this.#target(),
-        changed: () => this.#loop.invalidate(),
+        changed: () => this.#changed(),
         trouble: (failures) => this.#ui.toast(failures > 2 ? "The connection is bad; still trying" : "", 0),
         failed: (error) => { if (!signal.aborted) this.#partFailed(error); },
         broken: (error) => { if (!signal.aborted) this.#fail(error); },
@@ -241,7 +237,7 @@ export class Viewer extends EventTarget {
       this.#configure(session);
       this.#describe(scene);
       device.lost.then((info) => { if (this.#session === session) this.#lost(info.message || info.reason); });
-      this.#loop.invalidate();
+      this.#changed();
     } catch (error) {
       if (this.#session?.device !== device) release();
       view?.destroy();
@@ -274,7 +270,7 @@ export class Viewer extends EventTarget {
   /** @param {Pose} pose */
   #move(pose) {
     this.#pose = pose;
-    this.#loop.invalidate();
+    this.#changed();
     this.#emit("camerachange", { camera: this.camera });
   }
 
@@ -300,15 +296,18 @@ export class Viewer extends EventTarget {
     this.focus();
   }
 
-  /** @param {ResizeObserverEntry} entry */
-  #resized(entry) {
-    const ratio = Math.min(this.#options.pixelRatio ?? 2, devicePixelRatio), box = entry.devicePixelContentBoxSize?.[0];
-    const sides = [entry.contentRect.width * ratio, entry.contentRect.height * ratio];
-    // The browser's own count, where it is one of this ratio: rounding may be off by one, which blurs.
-    const [width, height] = box && Math.abs(box.inlineSize - sides[0]) < 1 ? [box.inlineSize, box.blockSize] : sides.map(Math.round);
-    const limit = this.#session?.device.limits.maxTextureDimension2D ?? 8192;
-    this.#size = { width: Math.min(width, limit), height: Math.min(height, limit) };
-    this.#loop.drawNow();
+  /** @param {number} width @param {number} height device pixels */
+  #resized(width, height) {
+    const most = this.#session?.device.limits.maxTextureDimension2D ?? 8192;
+    this.#size = { width: Math.min(width, most), height: Math.min(height, most) };
+    this.#settled = false;
+    this.#loop.drawNow(); // the old picture would be seen stretched, and a resized canvas is empty
+  }
+
+  /** The picture is out of date. */
+  #changed() {
+    this.#settled = false;
+    this.#loop.invalidate();
   }
 
   /** What to draw and to fetch for, once size and pose are known. */
@@ -326,9 +325,14 @@ export class Viewer extends EventTarget {
     if (!drawn) return null; // nothing has arrived yet
     this.frames++;
     this.#progress(drawn.progress);
-    if (drawn.settled && !this.#settled) this.#emit("settled", this.stats);
-    this.#settled = drawn.settled;
-    return device.queue.onSubmittedWorkDone().then(() => { if (this.#session === session) this.#first(); });
+    const { frames } = this;
+    return device.queue.onSubmittedWorkDone().then(() => {
+      if (this.#session !== session) return;
+      this.#first();
+      if (frames !== this.frames || !drawn.settled || this.#settled) return;
+      this.#settled = true;
+      this.#emit("settled", this.stats);
+    });
   }
 
   /** The first picture is on the screen. */

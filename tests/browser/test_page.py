@@ -187,7 +187,7 @@ class TestScene:
         page = open_page().page
         page.goto(server)
         expect(page.locator(".scenes li")).to_have_count(4)
-        assert page.evaluate("[...document.images].every((i) => i.complete && i.naturalWidth > 0)")
+        page.wait_for_function("() => [...document.images].every((i) => i.complete && i.naturalWidth > 0)")
         page.get_by_text("clouds", exact=True).click()
         wait(page, "ready")
         assert urlsplit(page.url).path == "/view/clouds"

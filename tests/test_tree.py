@@ -14,6 +14,7 @@ from splatlens.viewer.merge import merge, splat_covs
 from splatlens.viewer.splats import SH_COEFFICIENTS, Splats
 from splatlens.viewer.tree import CLUSTER_SPLATS, MAX_CHILDREN, Tree, build_tree
 from splatlens.viewer.visibility import visibility
+from tests.twin_scenes import random_splats
 
 
 def scene(n: int, seed: int = 0, degree: int = 0, extent: float = 1.0) -> Splats:
@@ -221,3 +222,14 @@ def test_tree_of_real_scenes(name: str, data_dir: Path) -> None:
     check(tree, splats)
     assert tree.count.mean() > 0.95 * CLUSTER_SPLATS
     assert len(tree.splats) < 1.5 * len(splats)
+
+
+def test_no_cluster_outgrows_a_workgroup_where_density_varies() -> None:
+    # Cuts that may wander by 15% towards full leaves gave one side 260 rows here.
+    rng = np.random.default_rng(17)
+    splats = random_splats(int(rng.integers(3000, 9000)), 17, degree=0, size=0.02)
+    means = splats.means.astype(np.float64)
+    means[:, 0] = 4 * np.sign(means[:, 0]) * np.abs(means[:, 0]) ** rng.uniform(1, 6)
+    scales = splats.scales * np.exp(rng.normal(0, 1.5, (len(splats), 1)))
+    uneven = with_rows(splats, means=means, scales=scales)
+    check(build_tree(uneven), uneven)

@@ -26,8 +26,8 @@ const SH_WORDS_1: u32 = 3u;             // words a splat by degree: int8 coeffic
 const SH_WORDS_2: u32 = 7u;
 const SH_WORDS_3: u32 = 12u;
 const SCALE_STEPS: f32 = 16.0;          // steps a factor of two
-const AXIS_UNITS: f32 = 895.0;          // sqrt(1/2) in units of the two quaternion components that turn the longest axis
-const ROLL_UNITS: f32 = 383.0;          // sqrt(1/2) in units of the one that turns about it
+const AXIS_UNITS: f32 = 447.0;          // sqrt(1/2) in units of the two quaternion components that turn the longest axis
+const ROLL_UNITS: f32 = 191.0;          // sqrt(1/2) in units of the one that turns about it
 
 // A splat of a slot. rel: centre - camera; quat: w x y z; dc: the constant SH coefficient.
 struct ClusterSplat {

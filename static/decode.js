@@ -13,10 +13,10 @@ export const GROUP = 256, HEADER_WORDS = 8, SLOT_WORDS = 1032, SH_WORDS = [0, 3,
 /** Steps a factor of two of the largest scale; unit of colours at exponent 0, DC coefficients. */
 export const SCALE_STEPS = 16, COLOR_UNIT = 1 / 64;
 const RECORD = 26, QUANTITIES = 13, SIGNED = 7;
-const POSITION_MOST = 65535, POSITION_EXPONENT = 100, COLOR_EXPONENT = 40, COARSE = 16, SH_EXPONENT = 24;
+const POSITION_MOST = 65535, POSITION_BITS = 39, POSITION_EXPONENT = 100, COLOR_EXPONENT = 40, COARSE = 16, SH_EXPONENT = 24;
 const ABSENT = 0, NIBBLE = 1, BYTE = 2;
 /** Largest shift of each quantity. @type {Record<string, number>} */
-export const MAX_SHIFT = { middle: 5, thin: 6, axis: 8, roll: 8, color: 7, sh: 7 };
+export const MAX_SHIFT = { middle: 5, thin: 6, axis: 7, roll: 7, color: 7, sh: 7 };
 
 /** @param {unknown} condition @param {string} expected @returns {asserts condition} */
 function need(condition, expected) {
@@ -171,7 +171,7 @@ export function decodeGeometry(payload, counts, codec) {
       widths[3 * i + k] = bitLength(most);
       bits += widths[3 * i + k];
     }
-    wide[i] = exact || bits > 32 ? 1 : 0;
+    wide[i] = exact || bits > POSITION_BITS ? 1 : 0;
     slots[i] = 1 + wide[i];
     firstSlot[i] = total;
     total += slots[i];
@@ -196,12 +196,12 @@ export function decodeGeometry(payload, counts, codec) {
       const thin = middle + (thins[row] << shiftOf(steps.thin - weight + (Math.min(middle, 64) >> 1), MAX_SHIFT.thin));
       const blade = clamp(thin - middle, 0, 64);
       const shift = shiftOf(steps.axis - weight - Math.min(middle, 80) - (3 * blade >> 2), MAX_SHIFT.axis);
-      const turnY = 1024 + (axisY[row] << shift), turnZ = 1024 + (axisZ[row] << shift);
-      const roll = 512 + (rolls[row] << shiftOf(steps.roll - weight - blade, MAX_SHIFT.roll));
-      need(middle < 128 && thin < 128 && turnY >= 0 && turnY < 2048 && turnZ >= 0 && turnZ < 2048 && roll >= 0 && roll < 1024 && roots[row] < 256, FIELDS);
+      const turnY = 512 + (axisY[row] << shift), turnZ = 512 + (axisZ[row] << shift);
+      const roll = 256 + (rolls[row] << shiftOf(steps.roll - weight - blade, MAX_SHIFT.roll));
+      need(middle < 128 && thin < 128 && turnY >= 0 && turnY < 1024 && turnZ >= 0 && turnZ < 1024 && roll >= 0 && roll < 512 && roots[row] < 256, FIELDS);
       words[body + GROUP + r] = middle << 10 | thin << 17 | roots[row] << 24;
-      words[body + 2 * GROUP + r] = turnY | turnZ << 11 | roll << 22;
-      const colorShift = shiftOf(steps.color - weight, MAX_SHIFT.color);
+      words[body + 2 * GROUP + r] = turnY | turnZ << 10 | roll << 20;
+      const colorShift = shiftOf(steps.color - weight - 32 * bytes[o + 15], MAX_SHIFT.color);
       for (let k = 0; k < 3; k++) {
         const unit = base[k] + (colors[k][row] << colorShift);
         units[k][r] = unit;
@@ -220,14 +220,17 @@ export function decodeGeometry(payload, counts, codec) {
     const xBits = wide[i] ? 0 : widths[3 * i], yBits = wide[i] ? 0 : widths[3 * i + 1];
     words[head + 7] = SH_WORDS[codec.sh_degree] | xBits << 8 | yBits << 16;
     for (let r = 0; r < count; r++) {
-      const scale = scales[r] - leastScale, red = units[0][r] - least[0], green = units[1][r] - least[1], blue = units[2][r] - least[2];
-      need(scale < 1024 && red < 2048 && green < 2048 && blue < 1024, FIELDS);
+      const scale = scales[r] - leastScale, grey = units[0][r] - least[0], orange = units[1][r] - least[1], pink = units[2][r] - least[2];
+      need(scale < 1024 && grey < 1024 && orange < 512 && pink < 512, FIELDS);
       words[body + GROUP + r] |= scale;
-      words[body + 3 * GROUP + r] = red | green << 11 | blue << 22;
+      words[body + 3 * GROUP + r] = grey | orange << 10 | pink << 19;
       const row = first + r;
       if (!wide[i]) {
-        // A shift by 32 would be one by 0; z has no bits then.
-        words[body + r] = x[row] | y[row] << xBits | z[row] << Math.min(xBits + yBits, 31);
+        // 39 bits; a shift by 32 would be one by 0.
+        const low = z[row] * 2 ** (xBits + yBits), high = Math.floor(low / 2 ** 32);
+        words[body + r] = x[row] | y[row] << xBits | low;
+        words[body + 2 * GROUP + r] |= (high & 7) << 29;
+        words[body + 3 * GROUP + r] |= high >> 3 << 28;
         continue;
       }
       for (let k = 0; k < 3; k++) {

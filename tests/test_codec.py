@@ -18,7 +18,7 @@ from splatlens.viewer.codec_payload import CLUSTER
 from splatlens.viewer.errors import FormatError
 from splatlens.viewer.layer_codec import COLOR_UNIT, MAX_SHIFT, SCALE_STEPS, log2_index, scale_code, scale_index
 from splatlens.viewer.layout import constant
-from splatlens.viewer.quantise import COLOR_AXES
+from splatlens.viewer.quantise import COLOR_AXES, rotation_parameters
 from splatlens.viewer.splats import Splats, covariances, rotation_matrices
 from tests.codec_scenes import Encoded, Page, decode, encode, random_splats, round_trip, spans
 
@@ -57,7 +57,7 @@ def test_rows_come_back_within_their_steps(degree: int) -> None:
     longest = np.take_along_axis(true, np.argmax(want.scales, axis=1)[:, None, None], axis=2)[:, :, 0]
     angle = np.arccos(np.minimum(np.abs((own * longest).sum(axis=1)), 1))
     needles = sizes[:, 0] > 4 * sizes[:, 1]
-    assert np.quantile(angle[needles], 0.99) < 0.06
+    assert np.quantile(angle[needles], 0.99) < 0.08
     assert np.quantile(angle, 0.99) < 0.35
 
     dc = np.abs((got.sh[:, 0] - want.sh[:, 0]).astype(float) @ COLOR_AXES.T)
@@ -118,18 +118,22 @@ def test_tiny_and_huge_sigma_in_one_cluster() -> None:
 
 
 def test_far_outlier_takes_two_slots() -> None:
-    """Positions that need more than 32 bits are float32 in a second slot, at the same steps."""
-    means = np.random.default_rng(0).uniform(0, 1, (256, 3))
-    means[0] = 150
-    splats = splats_of(256, means=means, scales=np.full((256, 3), 0.05))
-    encoded = encode(splats, *spans(256))
-    page = encoded.pages[0]
-    geometry = codec.decode_geometry(zlib.decompress(page.geometry.data), page.counts, encoded.codec)
-    assert geometry.slots.tolist() == encoded.quantised.slots.tolist() == [2]
-    assert len(geometry.words) == 2 * constant("SLOT_WORDS")
-    assert not encoded.quantised.exact[0]
-    off = np.abs(decode(encoded).means - splats.take(encoded.quantised.order).means)
-    assert off.max() <= 0.5 * 2.0 ** encoded.quantised.position_exponent[0] * 1.001
+    """Positions that need more than 39 bits are float32 in a second slot, at the same steps; encoder and decoder agree."""
+    taken = []
+    for distance in 2.0 ** np.arange(1, 7, 0.25):
+        means = np.random.default_rng(0).uniform(0, 1, (256, 3))
+        means[0] = distance, 0.8 * distance, 0.5 * distance
+        splats = splats_of(256, means=means, scales=np.full((256, 3), 0.05))
+        encoded = encode(splats, *spans(256))
+        page, q = encoded.pages[0], encoded.quantised
+        geometry = codec.decode_geometry(zlib.decompress(page.geometry.data), page.counts, encoded.codec)
+        assert geometry.slots.tolist() == q.slots.tolist()
+        assert len(geometry.words) == q.slots[0] * constant("SLOT_WORDS")
+        off = np.abs(decode(encoded).means - splats.take(q.order).means)
+        assert off.max() <= 0.5 * 2.0 ** q.position_exponent[0] * 1.001
+        taken.append((int(q.slots[0]), bool(q.exact[0]), int(np.frexp(q.position.max(axis=0))[1].sum())))
+    assert {bits for slots, _, bits in taken if slots == 1} >= {37, 38, 39}
+    assert {bits for slots, exact, bits in taken if slots == 2 and not exact} >= {40, 41}
 
 
 def test_steps_of_positions_stay_within_a_quarter_of_the_median_sigma() -> None:
@@ -195,6 +199,16 @@ def test_scale_codes_are_a_ladder() -> None:
     assert sorted(set(steps)) == [1, 2, 4, 8, 16]
     assert (np.diff(steps) <= 0).all()
     assert np.array_equal(scale_code(index.astype(float), 17), codes)
+
+
+def test_rotations_take_the_least_turns() -> None:
+    """Flipped axes keep the parameters of a rotation within sqrt(1/2), which their fields are made for."""
+    quats = np.random.default_rng(9).normal(size=(5000, 4))
+    frames = rotation_matrices(quats / np.linalg.norm(quats, axis=1, keepdims=True))
+    turn, roll = rotation_parameters(frames)
+    assert np.hypot(*turn.T).max() <= 0.5**0.5 + 1e-9
+    assert np.abs(roll).max() <= 0.5**0.5 + 1e-9
+    assert np.abs(roll).max() > 0.7
 
 
 def test_integer_logarithm() -> None:
@@ -340,7 +354,7 @@ def hard_scene(degree: int) -> Splats:
     rng = np.random.default_rng(20 + degree)
     plain = random_splats(rng, 256 * 20, degree)
     far = random_splats(rng, 256, degree)
-    far.means[0] = 150
+    far.means[0] = 900, 700, 500
     exact = random_splats(rng, 256, degree)
     exact.scales[:] = 1e-6
     wild = random_splats(rng, 256, degree)

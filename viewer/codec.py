@@ -29,11 +29,13 @@ __all__ = [
     "sh_slot_words",
 ]
 
-#: Step of the square root of opacity: 8 bits then reach an opacity of 15.
-_OPACITY_STEP = 1 / 64
-#: log2 of the step in 1/32, at the importance of a splat of opacity 1/2 and the layer's median scale; lattices as in
-#: docs/format-payload.md. These cost the fewest bytes at 46 dB in the worst of the nine views (see there).
-_STEPS = {"middle": 51, "thin": 70, "axis": 213, "roll": 201, "color": 90, "sh": 80}
+#: Step of the square root of opacity.
+_OPACITY_STEP = 1 / 80
+#: 32 log2 of the steps, at the importance of a splat of opacity 1/2 and the layer's median scale; lattices as in
+#: docs/format-payload.md, which has the measurements behind these numbers.
+_STEPS = {"middle": 47, "thin": 88, "axis": 171, "roll": 161, "color": 76, "sh": 60}
+#: Without SH all of the error may be geometry's and DC's: steps are larger by 20 / 32 octaves.
+_PLAIN = 20
 #: Importance is limited to what makes steps 0.3 octaves larger and 1.85 smaller.
 _IMPORTANCE = (-10, 59)
 #: Index of the knee of the largest scale, above the layer's median.
@@ -46,9 +48,12 @@ def fit_layer_codec(sample: Splats) -> LayerCodec:
     """Steps and SH basis for splats like the sample (those at full detail)."""
     largest = sample.scales.max(axis=1).astype(np.float64) if len(sample) else np.ones(1)
     reference = round(SCALE_STEPS * float(np.median(np.log2(np.maximum(largest, 1e-30)))))
-    zero = reference - 16 - round(32 * float(np.log2(_OPACITY_STEP)))
+    larger = 0 if sample.sh_degree else _PLAIN
+    opacity_step = _OPACITY_STEP * 2.0 ** (larger // 10 / 4)
+    zero = reference - 16 - round(32 * float(np.log2(opacity_step)))
+    steps = {name: step + larger for name, step in _STEPS.items()}
     width = 3 * (SH_COEFFICIENTS[sample.sh_degree] - 1)
     basis = np.zeros((0, max(1, width)), np.int8)
     limits = (zero, *_IMPORTANCE)
-    codec = LayerCodec(sample.sh_degree, _OPACITY_STEP, reference + _KNEE, limits, dict(_STEPS), 1.0, basis)
+    codec = LayerCodec(sample.sh_degree, opacity_step, reference + _KNEE + larger, limits, steps, 1.0, basis)
     return fit_sh(codec, sample, _SH_STEP) if sample.sh_degree else codec

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,11 +34,11 @@ def dequantise(
         second = start + constant("SLOT_WORDS")
         local = words[second : second + 3 * _GROUP].view(np.float32).reshape(3, _GROUP)[:, :count].T
     else:
-        local = header[0] * _positions(place, int(words[start + 7]))
+        local = header[0] * _positions(place, turn >> 29 | color >> 28 << 3, int(words[start + 7]))
     largest = header[1] + (shape & 0x3FF).astype(_F) / _F(constant("SCALE_STEPS"))
     below = np.stack([np.zeros(count, np.uint32), shape >> 10 & 0x7F, shape >> 17 & 0x7F], axis=1).astype(_F)
     root = (shape >> 24).astype(_F) * header[2]
-    luma = header[3:6] + header[6] * _fields(color)
+    luma = header[3:6] + header[6] * _fields(color, (10, 9, 9))
     grey, orange, pink = (luma * np.sqrt(np.array([1 / 3, 1 / 2, 1 / 6], _F))).T
     dc = np.stack([grey + orange + pink, grey - 2 * pink, grey - orange + pink], axis=1)
     coefficients = [dc[:, None, :]]
@@ -51,21 +53,21 @@ def dequantise(
     )
 
 
-def _positions(word: NDArray[np.uint32], layout: int) -> NDArray[np.float32]:
-    """(n, 3) steps of a cluster whose x and y have the bits that bytes 1 and 2 of `layout` say, z the rest."""
+def _positions(low: NDArray[np.uint32], high: NDArray[np.uint32], layout: int) -> NDArray[np.float32]:
+    """(n, 3) steps of a cluster whose x and y have the bits that bytes 1 and 2 of `layout` say, z the rest of 39."""
     x, y = layout >> 8 & 255, layout >> 16 & 255
-    wide = word.astype(np.uint64)
-    return np.stack([wide & (1 << x) - 1, wide >> x & (1 << y) - 1, wide >> (x + y)], axis=1).astype(_F)
+    return _fields(low.astype(np.uint64) | high.astype(np.uint64) << np.uint64(32), (x, y, 39 - x - y))
 
 
-def _fields(word: NDArray[np.uint32]) -> NDArray[np.float32]:
-    """(n, 3) of fields of 11, 11 and 10 bits."""
-    return np.stack([word & 0x7FF, word >> 11 & 0x7FF, word >> 22], axis=1).astype(_F)
+def _fields(word: NDArray[np.unsignedinteger[Any]], bits: tuple[int, ...]) -> NDArray[np.float32]:
+    """(n, fields) of a word's fields, from the lowest bit."""
+    starts = np.cumsum([0, *bits[:-1]])
+    return np.stack([word >> s & (1 << b) - 1 for s, b in zip(starts.tolist(), bits, strict=True)], axis=1).astype(_F)
 
 
 def _quats(word: NDArray[np.uint32]) -> NDArray[np.float32]:
     half = np.sqrt(_F(0.5))
-    y, z, s = (_fields(word) - np.array([1024, 1024, 512], _F)).T
+    y, z, s = (_fields(word, (10, 10, 9)) - np.array([512, 512, 256], _F)).T
     y, z = y * (half / _F(constant("AXIS_UNITS"))), z * (half / _F(constant("AXIS_UNITS")))
     s = s * (half / _F(constant("ROLL_UNITS")))
     w, c = np.sqrt(np.maximum(1 - y * y - z * z, 0)), np.sqrt(np.maximum(1 - s * s, 0))

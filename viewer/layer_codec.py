@@ -20,7 +20,7 @@ Integers = NDArray[np.int32]
 SCALE_STEPS = constant("SCALE_STEPS")
 COLOR_UNIT = 2.0**-6
 #: Largest shift of each quantity: the field of the GPU word it lands in has no room for more.
-MAX_SHIFT = {"middle": 5, "thin": 6, "axis": 8, "roll": 8, "color": 7, "sh": 7}
+MAX_SHIFT = {"middle": 5, "thin": 6, "axis": 7, "roll": 7, "color": 7, "sh": 7}
 #: Steps of the largest scale double every 32 steps (two octaves) below the knee, up to 16.
 _ZONE = 32
 _COARSEST = 16

@@ -12,15 +12,16 @@ from splatlens.viewer.codec_payload import ABSENT, BYTE, CLUSTER, NIBBLE, QUANTI
 from splatlens.viewer.errors import FormatError
 from splatlens.viewer.layer_codec import COLOR_UNIT, SCALE_STEPS, Integers, LayerCodec, importance, scale_index, shifts
 from splatlens.viewer.layout import constant
-from splatlens.viewer.quantise import POSITION_EXPONENT, POSITION_MOST
+from splatlens.viewer.quantise import POSITION_BITS, POSITION_EXPONENT, POSITION_MOST
 from splatlens.viewer.sh_codec import MAX_EXPONENT
 from splatlens.viewer.splats import SH_COEFFICIENTS
 
 _GROUP = constant("GROUP")
 _SLOT = constant("SLOT_WORDS")
 _HEADER = constant("HEADER_WORDS")
-#: Bits of the fields of a GPU word, lowest first: shape (scales, opacity), rotation, colour. Those of positions vary.
-_FIELDS = ((10, 7, 7, 8), (11, 11, 10), (11, 11, 10))
+#: Bits of the fields of a GPU word, lowest first: shape (scales, opacity), rotation, colour. In the two latter the upper
+#: bits of the position follow, which has 32 in a word of its own; how they are shared by x, y and z varies.
+_FIELDS = ((10, 7, 7, 8), (10, 10, 9, 3), (10, 9, 9, 4))
 #: Largest exponent of colours, and coarse half octaves.
 _COLOR_EXPONENT, _COARSE = 40, 16
 
@@ -102,19 +103,18 @@ def decode_geometry(payload: bytes, counts: Sequence[int], codec: LayerCodec) ->
     middle = values["middle"] << shifts(codec, "middle", weight, 0, 0)
     thin = middle + (values["thin"] << shifts(codec, "thin", weight, middle, 0))
     shift = shifts(codec, "axis", weight, middle, thin)
-    axes = [1024 + (values[name] << shift) for name in ("axis_y", "axis_z")]
-    roll = 512 + (values["roll"] << shifts(codec, "roll", weight, middle, thin))
-    shift = shifts(codec, "color", weight, 0, 0)
+    axes = [512 + (values[name] << shift) for name in ("axis_y", "axis_z")]
+    roll = 256 + (values["roll"] << shifts(codec, "roll", weight, middle, thin))
+    shift = shifts(codec, "color", weight + 32 * record["color_exponent"].astype(np.int32)[cluster], 0, 0)
     base = record["color_base"].astype(np.int32)
     differences = np.stack([values[name] for name in ("grey", "orange", "pink")], axis=1)
     colors = base[cluster] + (differences << shift[:, None])
     least_scale = np.minimum.reduceat(scale, starts)
     least_color = np.minimum.reduceat(colors, starts)
     colors -= least_color[cluster]
-    fields = [[scale - least_scale[cluster], middle, thin, root], [*axes, roll], [*colors.T]]
 
     bits = np.frexp(np.maximum.reduceat(position, starts).astype(np.float64))[1]
-    wide = exact | (bits.sum(axis=1) > 32)
+    wide = exact | (bits.sum(axis=1) > POSITION_BITS)
     slots = np.where(wide, 2, 1).astype(np.int32)
     first_slot = (np.cumsum(slots) - slots).astype(np.int32)
     words = np.zeros((int(slots.sum()), _SLOT), np.uint32)
@@ -128,9 +128,12 @@ def decode_geometry(payload: bytes, counts: Sequence[int], codec: LayerCodec) ->
     words[first_slot, 7] = sh_slot_words(codec.sh_degree) // _GROUP | bits[:, 0] << 8 | bits[:, 1] << 16
     lane = place - starts[cluster]
     slot = first_slot[cluster]
-    high = np.minimum(bits[:, 0] + bits[:, 1], 31)[cluster].astype(np.uint32)
-    x, y, z = position.T.astype(np.uint32)
-    words[slot, _HEADER + lane] = np.where(wide[cluster], 0, x | y << bits[cluster, 0].astype(np.uint32) | z << high)
+    places = np.column_stack([np.zeros(n), bits[:, 0], bits[:, 0] + bits[:, 1]]).astype(np.uint64)[cluster]
+    packed = np.where(wide[cluster], 0, np.bitwise_or.reduce(position.astype(np.uint64) << places, axis=1))
+    words[slot, _HEADER + lane] = (packed & 0xFFFFFFFF).astype(np.uint32)
+    high = (packed >> 32).astype(np.int32)
+    shape = [scale - least_scale[cluster], middle, thin, root]
+    fields = [shape, [*axes, roll, high & 7], [*colors.T, high >> 3]]
     for k, widths in enumerate(_FIELDS):
         words[slot, _HEADER + (k + 1) * _GROUP + lane] = _pack(widths, fields[k])
     local = (position * np.exp2(record["position_exponent"].astype(np.float64))[cluster, None]).astype(np.float32)

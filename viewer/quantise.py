@@ -25,15 +25,18 @@ Doubles = NDArray[np.float64]
 
 #: Rows of the orthonormal colour transform: grey, red - blue, magenta - green. Nearly decorrelates trained colours.
 COLOR_AXES = np.array([[3**-0.5, 3**-0.5, 3**-0.5], [2**-0.5, 0, -(2**-0.5)], [6**-0.5, -2 * 6**-0.5, 6**-0.5]])
-#: Largest position, steps: two bytes. The three of a cluster share one GPU word where their bits fit it.
+#: Largest position, steps: two bytes. A GPU slot has room for so many bits of x, y and z together.
 POSITION_MOST = 65535
+POSITION_BITS = 39
 #: Room for a cluster's colours in the fields of a GPU word, less the rounding of the coarsest shift.
-_COLOR_ROOM = np.array([1900, 1900, 880])
+_COLOR_ROOM = np.array([880, 400, 400])
 #: Exponents of the steps of positions lie within +-100, so that float32 steps are normal numbers.
 POSITION_EXPONENT = 100
 #: A step of positions is this share of the typical sigma: the layer's, moved towards the cluster's own by the power,
 #: since small splats are not seen from nearby more often than others. Never more than the last share of the cluster's.
-_POSITION_STEP, _POSITION_POWER, _POSITION_MOST = 0.054, 0.32, 0.25
+_POSITION_STEP, _POSITION_POWER, _POSITION_MOST = 0.025, 0.32, 0.25
+#: Without SH all of the error may be geometry's.
+_PLAIN_POSITION_STEP = 0.038
 #: The second and the third scale are at least these shares of the first: 60 dB and more in every test view.
 _LEAST_MIDDLE, _LEAST_THIN = 1 / 64, 1 / 48
 #: An SH component below this share of a step becomes 0: fewer bits buy more than the error costs.
@@ -48,7 +51,7 @@ COARSE_STEPS = 2
 class Quantised:
     """All clusters of a layer as integers: C clusters, N rows in stored order, row i being order[i] of the splats.
 
-    Of a cluster: origins (C, 3) float32; sort_axis; slots 1, or 2 where positions take more than 32 bits; exact: stored
+    Of a cluster: origins (C, 3) float32; sort_axis; slots 1, or 2 where positions take more than 39 bits; exact: stored
     as float32 centres; coarse half octaves; exponents of the steps; scale_first, the code of its least largest scale;
     color_base (C, 3). Of a row: position (N, 3), root, scale, middle, thin, axis (N, 2), roll, color (N, 3), as stored,
     signed where they can be; sh (N, components) int8; centers (N, 3) float32, stored of exact clusters.
@@ -97,7 +100,8 @@ def quantise_clusters(
     means = splats.means.astype(np.float64)
 
     scales, frames = _sorted_axes(splats)
-    exponent, slots, exact, origins, axis, position = _positions(means, scales, first, cluster, levels)
+    step = _POSITION_STEP if splats.sh_degree else _PLAIN_POSITION_STEP
+    exponent, slots, exact, origins, axis, position = _positions(means, scales, first, cluster, levels, step)
     order = np.lexsort((position[np.arange(len(cluster)), axis[cluster]], cluster))
     scales, frames = scales[order], frames[order]
 
@@ -121,14 +125,16 @@ def quantise_clusters(
     above = middle << shift
     shift = shifts(codec, "thin", weight, above, 0)
     thin = _rounded(np.maximum(below[:, 1] - above, 0), shift, 127 - above)
-    turn, roll = _rotations(frames)
+    turn, roll = rotation_parameters(frames)
     below_thin = above + (thin << shift)
     shift = shifts(codec, "axis", weight, above, below_thin)
-    turns = _rounded(turn * (constant("AXIS_UNITS") / 0.5**0.5), shift[:, None], 1023)
+    turns = _rounded(turn * (constant("AXIS_UNITS") / 0.5**0.5), shift[:, None], 511)
     rolls_shift = shifts(codec, "roll", weight, above, below_thin)
-    rolls = _rounded(roll * (constant("ROLL_UNITS") / 0.5**0.5), rolls_shift, 511)
+    rolls = _rounded(roll * (constant("ROLL_UNITS") / 0.5**0.5), rolls_shift, 255)
 
-    base, color_exponent, color = _colors(splats.sh[order, 0], first, cluster, shifts(codec, "color", weight, 0, 0))
+    units, base, color_exponent = _colors(splats.sh[order, 0], first, cluster)
+    color_shift = shifts(codec, "color", weight + 32 * color_exponent[cluster], 0, 0)
+    color = _rounded(units - base[cluster], color_shift[:, None], 1 << 15)
     sh_shift = shifts(codec, "sh", weight - 8 * levels[cluster], 0, 0)
     sh, sh_exponent = quantise_sh(splats.sh, order, first, sh_shift, codec, _SH_ROUND)
     return Quantised(
@@ -153,7 +159,7 @@ def _sorted_axes(splats: Splats) -> tuple[Doubles, Doubles]:
     return scales, np.asarray(frames, np.float64)
 
 
-def _rotations(frames: Doubles) -> tuple[Doubles, Doubles]:
+def rotation_parameters(frames: Doubles) -> tuple[Doubles, Doubles]:
     """(N, 2) y and z of the unit quaternion without x that turns x to the longest axis; (N,) x of the roll before it.
 
     Axes have no sign, so x points forward and the roll stays within a quarter turn: no value exceeds sqrt(1/2).
@@ -175,7 +181,12 @@ def _medians(values: Doubles, first: NDArray[np.int64], cluster: NDArray[np.int6
 
 
 def _positions(
-    means: Doubles, scales: Doubles, first: NDArray[np.int64], cluster: NDArray[np.int64], levels: Integers
+    means: Doubles,
+    scales: Doubles,
+    first: NDArray[np.int64],
+    cluster: NDArray[np.int64],
+    levels: Integers,
+    step: float,
 ) -> tuple[Integers, Integers, NDArray[np.bool_], NDArray[np.float32], Integers, Integers]:
     """Exponent of the step, slots, whether centres stay float32, origin and longest axis; (N, 3) positions in steps."""
     sigma = np.sqrt(scales[:, 0] * scales[:, 1])
@@ -185,7 +196,7 @@ def _positions(
     extent = np.maximum.reduceat(means, first) - low
     larger = np.exp2(levels / 2)
     most = np.log2(_POSITION_MOST * own * larger)
-    wanted = np.log2(_POSITION_STEP * typical * (own / typical) ** _POSITION_POWER * larger)
+    wanted = np.log2(step * typical * (own / typical) ** _POSITION_POWER * larger)
     fitting = np.log2(np.maximum(extent.max(axis=1) / POSITION_MOST, 1e-30))
     exponent = np.maximum(np.floor(np.minimum(wanted, most)), np.ceil(fitting)).astype(np.int32)
     exact = (exponent > most) | (np.abs(exponent) > POSITION_EXPONENT)
@@ -193,15 +204,15 @@ def _positions(
     low[exact] = 0
     position = np.rint(np.where(exact[cluster, None], 0, means - low[cluster]) * np.exp2(-exponent)[cluster, None])
     bits = np.frexp(np.maximum.reduceat(position, first))[1].sum(axis=1)
-    slots = np.where(exact | (bits > 32), 2, 1).astype(np.int32)
+    slots = np.where(exact | (bits > POSITION_BITS), 2, 1).astype(np.int32)
     axis = np.argmax(extent, axis=1).astype(np.int32)
     return exponent, slots, exact, low.astype(np.float32), axis, position.astype(np.int32)
 
 
 def _colors(
-    dc: NDArray[np.float32], first: NDArray[np.int64], cluster: NDArray[np.int64], shift: Integers
-) -> tuple[Integers, Integers, Integers]:
-    """(C, 3) base and (C,) exponent of the unit, (N, 3) differences to the base, shifted."""
+    dc: NDArray[np.float32], first: NDArray[np.int64], cluster: NDArray[np.int64]
+) -> tuple[Doubles, Integers, Integers]:
+    """(N, 3) colours in units, (C, 3) bases, near their means, and (C,) exponents of the units."""
     units = np.clip(dc.astype(np.float64), -1e9, 1e9) @ COLOR_AXES.T / COLOR_UNIT
     high, low = np.maximum.reduceat(units, first), np.minimum.reduceat(units, first)
     # The base is 16 bits.
@@ -210,5 +221,4 @@ def _colors(
     exponent = np.ceil(np.log2(np.maximum(need, 1))).astype(np.int32)
     units = units * np.exp2(-exponent)[cluster, None]
     count = np.diff(np.append(first, len(units)))
-    base = np.rint(np.add.reduceat(units, first) / count[:, None]).astype(np.int32)
-    return base, exponent, _rounded(units - base[cluster], shift[:, None], 1 << 15)
+    return units, np.rint(np.add.reduceat(units, first) / count[:, None]).astype(np.int32), exponent

@@ -25,7 +25,7 @@ test("a cluster's words", () => {
   assert.deepEqual([...new Float32Array(g.words.buffer, 0, 7)], [0.5, 0, 0.25, 5 / 32, 0, 0, 1 / 32]);
   assert.equal(g.words[7], D.SH_WORDS[1]);
   assert.deepEqual([...g.words.subarray(264, 267)], [4 << 24, 8 << 24, 0]);
-  assert.equal(g.words[520], (1024 | 1024 << 11 | 512 << 22) >>> 0);
+  assert.equal(g.words[520], (512 | 512 << 10 | 256 << 20) >>> 0);
   assert.deepEqual([[...g.firstSlot], [...g.slots], [...g.origins], [...g.classes]], [[0], [1], [0, 0, 0], [0, 0]]);
 });
 

@@ -29,8 +29,8 @@ __all__ = [
     "sh_slot_words",
 ]
 
-#: Step of the square root of opacity.
-_OPACITY_STEP = 1 / 80
+#: Step of the square root of opacity: 8 bits reach an opacity of 10. The second without SH, see _PLAIN.
+_OPACITY_STEP, _PLAIN_OPACITY_STEP = 1 / 80, 1 / 56
 #: 32 log2 of the steps, at the importance of a splat of opacity 1/2 and the layer's median scale; lattices as in
 #: docs/format-payload.md, which has the measurements behind these numbers.
 _STEPS = {"middle": 47, "thin": 88, "axis": 171, "roll": 161, "color": 76, "sh": 60}
@@ -48,8 +48,7 @@ def fit_layer_codec(sample: Splats) -> LayerCodec:
     """Steps and SH basis for splats like the sample (those at full detail)."""
     largest = sample.scales.max(axis=1).astype(np.float64) if len(sample) else np.ones(1)
     reference = round(SCALE_STEPS * float(np.median(np.log2(np.maximum(largest, 1e-30)))))
-    larger = 0 if sample.sh_degree else _PLAIN
-    opacity_step = _OPACITY_STEP * 2.0 ** (larger // 10 / 4)
+    larger, opacity_step = (0, _OPACITY_STEP) if sample.sh_degree else (_PLAIN, _PLAIN_OPACITY_STEP)
     zero = reference - 16 - round(32 * float(np.log2(opacity_step)))
     steps = {name: step + larger for name, step in _STEPS.items()}
     width = 3 * (SH_COEFFICIENTS[sample.sh_degree] - 1)

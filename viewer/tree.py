@@ -19,12 +19,12 @@ Ints = NDArray[np.int64]
 CLUSTER_SPLATS = 256
 #: Children a cluster has at most (a page holds whole sibling groups of up to 16).
 MAX_CHILDREN = 16
-#: Children of a cluster well above the leaves: few, so that small budgets are met closely.
-BRANCHING = 3
 #: A cluster of up to this many leaf clusters has them as its children directly (docs/lod.md has rows against dB).
 LAST_BRANCHING = 6
-#: One of a few more is parted into as many children as give each about this many leaf clusters.
-LAST_SHARE = 4
+#: One of up to MIDDLE leaf clusters has as many children as give each MIDDLE_SHARE of them, on average.
+MIDDLE, MIDDLE_SHARE = 30, 5
+#: Above that there are two children: the upper levels cost few rows, and small budgets are met closely.
+TOP_BRANCHING = 2
 #: Below this opacity nothing is ever drawn (alpha under 1/255).
 OPACITY_CUT = 1 / 255
 #: Makes an error of root(area x colour^2) a splat into one whose pixel is hard to see: refining until every priority is
@@ -177,13 +177,13 @@ def _children(forest: Forest, rows: Ints) -> list[Ints]:
         # The root cluster: the groups part here.
         out = []
         for part in np.split(rows, np.searchsorted(rows, roots[1:])):
-            count = min(BRANCHING, -(-int(forest.leaves[part].sum()) // CLUSTER_SPLATS))
+            count = min(TOP_BRANCHING, -(-int(forest.leaves[part].sum()) // CLUSTER_SPLATS))
             fine = _refine(forest, part, count * CLUSTER_SPLATS * 3 // 4)
             out += [_refine(forest, p, CLUSTER_SPLATS) for p in _split(forest, fine, count)]
         return out
     if last <= LAST_BRANCHING:
         return _even(forest, _refine(forest, rows, leaves), last)
-    count = max(2, min(BRANCHING, round(last / LAST_SHARE)))
+    count = TOP_BRANCHING if last > MIDDLE else max(2, round(last / MIDDLE_SHARE))
     # A little coarser than needed, cut near whole numbers of leaf clusters, and each part filled up again.
     fine = _refine(forest, rows, count * CLUSTER_SPLATS * 3 // 4)
     return [_refine(forest, part, CLUSTER_SPLATS) for part in _split(forest, fine, count)]

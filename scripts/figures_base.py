@@ -141,14 +141,19 @@ def source(path: Path) -> Splats:
 
 @cache
 def lens_of(path: Path) -> tuple[Path, dict[str, Any]]:
-    """The file as .lens, and the report of `splatlens convert --json`, run as a process of its own on two cores."""
+    """The file as .lens, and the report of `splatlens convert --json`, run as a process of its own on two cores.
+
+    The report has processor_seconds too: what the wall clock would say at most, were the machine idle.
+    """
     out = work() / f"{path.stem}.lens"
     run = [sys.executable, "-c", "from splatlens.cli import main; main()", "convert", "--force", "--json"]
     before = _two_cores if hasattr(os, "sched_setaffinity") else None
+    children = os.times()
     done = subprocess.run([*run, str(path), str(out)], capture_output=True, text=True, preexec_fn=before)
     if done.returncode:
         raise RuntimeError(f"convert {path.name}: {done.stderr.strip().splitlines()[-1:]}")
-    return out, json.loads(done.stdout)
+    used = sum(os.times()[2:4]) - sum(children[2:4])
+    return out, {**json.loads(done.stdout), "processor_seconds": used}
 
 
 def _two_cores() -> None:

@@ -50,14 +50,14 @@ def convert() -> list[Row]:
             write_splats(path, tiled(source(data_file(scene.file)), columns, deep))
         lens, report = lens_of(path)
         gib = report["peak_bytes"] / 1e9
+        used = f"{report['processor_seconds']:.1f} s of processor time"
         size = f"{lens.stat().st_size / report['splats']:.1f} B a splat"
         if times == 1:
-            rows.append(
-                at_most(f"conversion of {scene.name}, {report['splats']:,} splats: time", 15, report["seconds"], "s")
-            )
+            what = f"conversion of {scene.name}, {report['splats']:,} splats: time"
+            rows.append(at_most(what, 15, report["seconds"], "s", used))
             rows.append(at_most(f"conversion of {scene.name}: largest resident memory", 1.5, gib, "GB", size))
         else:
             path.unlink()
             what = f"conversion of {times} times as many, {report['splats']:,} splats"
-            rows.append(reported(what, f"{report['seconds']:.1f} s, {gib:.2f} GB, {size}"))
+            rows.append(reported(what, f"{report['seconds']:.1f} s, {used}, {gib:.2f} GB, {size}"))
     return rows

@@ -29,8 +29,8 @@ NEIGHBOURS = 6
 ROUND_SHARE = 0.45
 #: Passes of the matching in a round: an edge is taken when it is the cheapest left at both its ends.
 MATCHING_PASSES = 6
-#: Largest opacity of a merged splat: alpha stays at the cap out to sqrt(2 ln 3) = 1.5 sigma. 4 and 6 lose 0.1 and 0.2 dB
-#: at 2% of the splats and change nothing elsewhere.
+#: Largest opacity of a merged splat: alpha stays at the cap out to sqrt(2 ln 3) = 1.5 sigma. 4 and 6 lose 0.1 and 0.2
+#: dB at 2% of the splats and change nothing elsewhere.
 OPACITY_MAX = 3.0
 #: Weight of growth in the cost of a merge, and its exponent; squared difference of colour counts 1.
 GROWTH_WEIGHT, GROWTH_POWER = 0.4, 1.5

@@ -25,6 +25,8 @@ MIME_TYPES = {
 }
 #: What belongs to the client. HTML templates do not: they are rendered, never sent.
 CLIENT_SUFFIXES = (".js", ".mjs", ".css", ".json", ".wgsl", ".wasm", ".svg")
+#: Modules that viewer pages do not import: what embedding pages start from, and a worker's own.
+ELSEWHERE = ("embed.js", "element.js", "decode_worker.js")
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class Client:
 
     @property
     def modules(self) -> list[str]:
-        """The JavaScript files, for modulepreload: without it each import level costs a round trip."""
-        return [p for p in self.files if p.endswith((".js", ".mjs"))]
+        """The modules of a viewer page, for modulepreload: without it each import level costs a round trip."""
+        return [p for p in self.files if p.endswith((".js", ".mjs")) and p.rsplit("/", 1)[1] not in ELSEWHERE]
 
 
 def load_client(static: Path = STATIC, shaders: Path = SHADERS) -> Client:

@@ -2,11 +2,13 @@
 import { JsonField } from "./fields.js";
 import { DAMAGED, FormatError, UnsupportedError, checkLengths, crc32, inflate } from "./inflate.js";
 import * as L from "./lens_layout.js";
+import { here } from "./decoder.js";
 import { openPages } from "./lens_pages.js";
 
 /**
  * @typedef {import("./bytes.js").GetBytes} GetBytes
  * @typedef {import("./lens_pages.js").Pages} Pages
+ * @typedef {import("./decoder.js").Decoder} Decoder
  * @typedef {import("./camera.js").Camera} Camera
  * @typedef {import("./camera.js").Vec3} Vec3
  *
@@ -45,10 +47,11 @@ const KNOWN_SECTIONS = new Set(Object.values(L.SECTION));
 /**
  * Opens a file: one request of 16 KiB. Rejects with FormatError, UnsupportedError, or what getBytes rejects with.
  * @param {GetBytes} getBytes
- * @param {{name?: string, size?: () => number | null, signal?: AbortSignal}} [options] size: of the whole file, where known by then
+ * @param {{name?: string, size?: () => number | null, decoder?: Decoder, signal?: AbortSignal}} [options] size: of the whole file, where
+ *   known by then; decoder: of pages, in this thread where not given
  * @returns {Promise<Lens>}
  */
-export async function openLens(getBytes, { name = "scene.lens", size = () => null, signal } = {}) {
+export async function openLens(getBytes, { name = "scene.lens", size = () => null, decoder = here, signal } = {}) {
   const first = await getBytes(0, L.HEAD_BYTES, signal);
   const header = readHeader(first, name);
   const fileLength = header.file_length, actual = size();
@@ -71,7 +74,7 @@ export async function openLens(getBytes, { name = "scene.lens", size = () => nul
   const infos = find(file, L.SECTION.INFO, L.NONE);
   if (infos.length !== 1) throw new FormatError(`${name}: ${infos.length} scene descriptions, expected one; ${DAMAGED}`);
   const info = JsonField.parse(await readSection(file, infos[0], L.MAX_INFO_BYTES, signal), name, "info");
-  const layers = readLayers(file, info, header.layer_count, notices);
+  const layers = readLayers(file, info, header.layer_count, notices, decoder);
   const attachments = info.member("attachments");
   attachments.object();
   /** @type {Lens["attachment"]} */
@@ -147,8 +150,8 @@ async function readData(file, field, layer, signal) {
   return readSection(file, index, L.MAX_DATA_BYTES, signal);
 }
 
-/** @param {LensFile} file @param {JsonField} info @param {number} count @param {string[]} notices @returns {Layer[]} */
-function readLayers(file, info, count, notices) {
+/** @param {LensFile} file @param {JsonField} info @param {number} count @param {string[]} notices @param {Decoder} decoder @returns {Layer[]} */
+function readLayers(file, info, count, notices, decoder) {
   const fields = info.member("layers").items(count, count);
   return fields.map((field, index) => {
     const kind = field.member("kind").text(), name = field.member("name").text();
@@ -159,7 +162,7 @@ function readLayers(file, info, count, notices) {
     const properties = field.member("properties"), blobs = field.member("blobs");
     return {
       index, kind, name, transform, properties: properties.object(), blobs: Object.keys(blobs.object()),
-      splats: kind === "splats" ? openPages(file, index, properties) : null,
+      splats: kind === "splats" ? openPages(file, index, properties, decoder) : null,
       blob: (key, signal) => readData(file, blobs.member(key), index, signal),
     };
   });

@@ -1,6 +1,6 @@
 // Pages of one splats layer of a .lens file: directory entries block by block, nodes and GPU words page by page.
 import { ChangedError } from "./bytes.js";
-import { decodeGeometry, decodeSh, maxPayloadLength, readCodec } from "./decode.js";
+import { maxPayloadLength, readCodec } from "./decode.js";
 import { DAMAGED, FormatError, checkLengths, crc32, inflate } from "./inflate.js";
 import * as L from "./lens_layout.js";
 
@@ -32,8 +32,12 @@ import * as L from "./lens_layout.js";
 
 const R = L.RECORDS, HEAD = L.sizeOf(R["Directory block"]), ENTRY = L.sizeOf(R["Page entry"]), NODE = L.sizeOf(R.Node);
 
-/** Checks the layer's properties and directory sections. @param {LensFile} file @param {number} layer @param {JsonField} properties @returns {Pages} */
-export function openPages(file, layer, properties) {
+/**
+ * Checks the layer's properties and directory sections.
+ * @param {LensFile} file @param {number} layer @param {JsonField} properties @param {import("./decoder.js").Decoder} decoder
+ * @returns {Pages}
+ */
+export function openPages(file, layer, properties, decoder) {
   const [splats, stored, clusters, pages] = ["splats", "stored", "clusters", "pages"].map((k) => properties.member(k).integer(1, 2 ** 40));
   const shDegree = properties.member("sh_degree").integer(0, 3), kernel = properties.member("kernel");
   const where = `${file.name}: layer ${layer}`;
@@ -133,7 +137,7 @@ export function openPages(file, layer, properties) {
       const bytes = await read(e.geometry, page, "geometry", signal);
       const nodes = toNodes(bytes, e, { clusters, pages }, where);
       claim(nodes, e.first, parents, where);
-      const geometry = named(() => decodeGeometry(bytes.subarray(e.count * NODE), nodes.count, codec), `${where}, page ${page}: geometry at byte ${e.geometry.offset}`);
+      const geometry = await placed(decoder.geometry(bytes.subarray(e.count * NODE), nodes.count, codec), `${where}, page ${page}: geometry at byte ${e.geometry.offset}`);
       if (nodes.slots.some((n, i) => n !== geometry.slots[i])) throw new FormatError(`${where}, page ${page}: its clusters take other slots than their nodes say; ${DAMAGED}`);
       return { page, first: e.first, parent: e.parent, nodes, ...geometry };
     },
@@ -141,17 +145,26 @@ export function openPages(file, layer, properties) {
       const e = await entry(page.page, signal);
       if (!e.sh) return new Uint32Array(0);
       const bytes = await read(e.sh, page.page, "SH", signal);
-      return named(() => decodeSh(bytes, page.nodes.count, page.classes, codec), `${where}, page ${page.page}: SH at byte ${/** @type {Block} */ (e.sh).offset}`);
+      return placed(decoder.sh(bytes, page.nodes.count, page.classes, codec), `${where}, page ${page.page}: SH at byte ${/** @type {Block} */ (e.sh).offset}`);
     },
   };
 }
 
-/** Runs a decoder; its errors get the place in front. @template T @param {() => T} decode @param {string} place @returns {T} */
-function named(decode, place) {
+/** Runs a reader of JSON; its errors get the place in front. @template T @param {() => T} read @param {string} place @returns {T} */
+function named(read, place) {
   try {
-    return decode();
+    return read();
   } catch (error) {
     throw new FormatError(`${place}: ${error instanceof Error ? error.message : error}`);
+  }
+}
+
+/** What a decoder gives; what is wrong with the data gets the place in front. @template T @param {Promise<T>} decoded @param {string} place @returns {Promise<T>} */
+async function placed(decoded, place) {
+  try {
+    return await decoded;
+  } catch (error) {
+    throw error instanceof FormatError ? new FormatError(`${place}: ${error.message}`) : error;
   }
 }
 

@@ -1,5 +1,6 @@
 // A scene on a device: the cut of each frame, the requests it leads to, and the frame itself.
 import { RENDER_DEFAULTS, createAssembler, layerView } from "./assemble.js";
+import { createDecoder } from "./decoder.js";
 import { Executor, fetchShaders, targetFormat } from "./executor.js";
 import { UnsupportedError } from "./inflate.js";
 import { createLayerPages } from "./layer_pages.js";
@@ -48,7 +49,9 @@ async function json(path) {
 export async function openScene(source, signal) {
   const frame = Promise.all([/** @type {Promise<Layout>} */ (json("layout.json")), /** @type {Promise<Frame>} */ (json("pipeline.json"))]);
   frame.catch(() => {});
-  const lens = await openLens(source.getBytes, { name: source.name, size: source.size, signal });
+  const decoder = createDecoder();
+  signal.addEventListener("abort", () => decoder.destroy());
+  const lens = await openLens(source.getBytes, { name: source.name, size: source.size, decoder, signal });
   if (!lens.layers.some((l) => l.splats)) throw new UnsupportedError(`${lens.name}: none of its layers (${lens.layers.map((l) => l.kind).join(", ")}) can be drawn by this version`);
   const { up, background, camera, bounds } = lens.scene;
   const centre = /** @type {Vec3} */ (bounds ? bounds[0].map((low, i) => (low + bounds[1][i]) / 2) : [0, 0, 0]);

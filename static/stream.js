@@ -5,8 +5,8 @@ export class FatalError extends Error {}
 
 /** Waiting before the n-th repetition, seconds: 0.25, 0.5, 1, ... 8, each shortened at random by up to half so that clients spread out. */
 const FIRST_DELAY = 0.25, LONGEST_DELAY = 8;
-/** Requests at once: what browsers allow to one HTTP/1.1 host. */
-const CONCURRENCY = 6;
+/** Requests at once: browsers allow 6 to one HTTP/1.1 host, and with HTTP/2 more hide the round trip. */
+const CONCURRENCY = 8;
 
 /**
  * load: fetches, decodes and keeps one item; rejects on failure. failed: an item that will not be tried again.

@@ -180,6 +180,9 @@ export function createUi(element, options) {
     ui.keys(false);
   });
   keys.addEventListener("pointerdown", (e) => { if (e.target === keys) ui.keys(false); });
+  // A ring around the whole scene is for those who came by Tab; the page's own focus at the start needs none.
+  canvas.addEventListener("keyup", (e) => { if (e.key === "Tab") stage.classList.add("tabbed"); });
+  canvas.addEventListener("blur", () => stage.classList.remove("tabbed"));
   ui.label(options.label);
 
   const show = (/** @type {CSSStyleSheet | null} */ sheet) => {

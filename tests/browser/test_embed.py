@@ -32,13 +32,16 @@ def sample(root: Path, server: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def blank() -> Iterator[str]:
-    """An empty page of another origin."""
+def blank(server: str) -> Iterator[str]:
+    """An empty page of another origin; with `strict` after it one whose policy allows the least that works."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200 if self.path == "/" else 404)
+            self.send_response(200 if self.path in ("/", "/strict") else 404)
             self.send_header("Content-Type", "text/html")
+            if self.path == "/strict":
+                policy = f"default-src 'none'; script-src {server}; connect-src {server}; img-src data:"
+                self.send_header("Content-Security-Policy", policy)
             self.end_headers()
             self.wfile.write(b"<!doctype html><title>blank</title><link rel=icon href=data:,><body>")
 
@@ -185,6 +188,24 @@ def test_an_element_that_cannot_hold_a_viewer_is_refused(open_page: OpenPage, se
     script = """async (server) => { const m = await import(server + 'embed.js');
         try { m.createViewer(document.createElement('canvas'), {}); } catch (e) { return e.message; } }"""
     assert "shadow root" in page.evaluate(script, server)
+
+
+@pytest.mark.parametrize(("path", "workers"), [("", 1), ("strict", 0)])
+def test_pages_are_decoded_in_a_worker_where_the_policy_allows(
+    open_page: OpenPage, server: str, blank: str, path: str, workers: int
+) -> None:
+    opened = open_page()
+    if not workers:
+        opened.expect("worker", "Content Security Policy")
+    page = opened.page
+    page.goto(blank + path)
+    page.evaluate(ELEMENT, [server, {"src": f"{server}scenes/clouds.lens"}])
+    wait(page, "settled", "#e")
+    assert colourful(picture(page, "#e"))
+    assert len(page.workers) == workers
+    page.evaluate("e.viewer.destroy()")
+    for worker in page.workers:
+        worker.wait_for_event("close", timeout=5000)
 
 
 def test_without_a_source_it_waits(open_page: OpenPage, server: str, blank: str) -> None:

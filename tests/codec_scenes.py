@@ -50,7 +50,7 @@ class Encoded:
 
 
 def encode(
-    splats: Splats, first: NDArray[np.int64], count: NDArray[np.int64], coarse: NDArray[np.bool_] | None = None
+    splats: Splats, first: NDArray[np.int64], count: NDArray[np.int64], coarse: NDArray[np.integer] | None = None
 ) -> Encoded:
     """Every cluster, in pages of 16."""
     own = codec.fit_layer_codec(splats)

@@ -164,7 +164,7 @@ def test_sh_of_fifty(size: float) -> None:
 def test_coarser_clusters_are_shorter() -> None:
     splats = random_splats(np.random.default_rng(1), 4096, 3)
     fine = encode(splats, *spans(4096))
-    coarse = encode(splats, *spans(4096), np.ones(16, np.bool_))
+    coarse = encode(splats, *spans(4096), np.full(16, 2))
     assert coarse.size < 0.85 * fine.size
     off = [np.abs(decode(e).means - splats.take(e.quantised.order).means).mean() for e in (fine, coarse)]
     assert off[1] > 1.5 * off[0]

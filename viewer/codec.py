@@ -8,12 +8,11 @@ from splatlens.viewer.codec_payload import Block, encode_geometry, encode_sh
 from splatlens.viewer.dequantise import dequantise
 from splatlens.viewer.layer_codec import SCALE_STEPS, LayerCodec
 from splatlens.viewer.page_decode import Geometry, decode_geometry, decode_sh, max_payload_length, sh_slot_words
-from splatlens.viewer.quantise import COARSE_STEPS, Quantised, quantise_clusters
+from splatlens.viewer.quantise import Quantised, quantise_clusters
 from splatlens.viewer.sh_codec import fit_sh
 from splatlens.viewer.splats import SH_COEFFICIENTS, Splats
 
 __all__ = [
-    "COARSE_STEPS",
     "Block",
     "Geometry",
     "LayerCodec",

@@ -43,10 +43,6 @@ _LEAST_MIDDLE, _LEAST_THIN = 1 / 64, 1 / 48
 _SH_ROUND = 0.55
 
 
-#: Half octaves by which the steps of inner clusters are larger: drawn small, they are only near the truth anyway.
-COARSE_STEPS = 2
-
-
 @dataclass(frozen=True)
 class Quantised:
     """All clusters of a layer as integers: C clusters, N rows in stored order, row i being order[i] of the splats.
@@ -87,15 +83,15 @@ def quantise_clusters(
     splats: Splats,
     first: NDArray[np.int64],
     count: NDArray[np.int64] | NDArray[np.int32],
-    coarse: NDArray[np.integer] | NDArray[np.bool_],
+    coarse: NDArray[np.integer],
     codec: LayerCodec,
 ) -> Quantised:
-    """first, count: (C,) rows of each cluster, one after another. coarse: (C,) inner clusters, of larger steps."""
+    """first, count: (C,) rows of each cluster, one after another. coarse: (C,) half octaves to add to steps."""
     if not len(first) or not np.array_equal(np.append(first, len(splats)), np.append(0, first + count)):
         raise ValueError("first and count must cover the rows, cluster after cluster")
     if count.min() < 1 or count.max() > constant("GROUP"):
         raise ValueError(f"clusters must have 1 to {constant('GROUP')} rows, got {count.min()} to {count.max()}")
-    levels = np.where(np.asarray(coarse) > 0, COARSE_STEPS, 0).astype(np.int32)
+    levels = np.asarray(coarse, np.int32)
     cluster = np.repeat(np.arange(len(first)), count)
     means = splats.means.astype(np.float64)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from splatlens.viewer.errors import LensError
 from splatlens.viewer.merge import merge, splat_covs
 from splatlens.viewer.splats import SH_COEFFICIENTS, Splats
-from splatlens.viewer.tree import CLUSTER_SPLATS, MAX_CHILDREN, Tree, build_tree
+from splatlens.viewer.tree import CLUSTER_SPLATS, MAX_CHILDREN, Tree, _assemble, _clusters, build_tree
 from splatlens.viewer.visibility import visibility
 from tests.twin_scenes import random_splats
 
@@ -186,6 +187,15 @@ def test_merge_keeps_moments() -> None:
         below = forest.children[inner, side]
         assert (forest.key[inner] >= forest.key[below]).all()
         assert (forest.energy[inner] >= forest.energy[below]).all()
+
+
+def test_errors_never_grow_downward_even_where_a_refinement_repairs_nothing() -> None:
+    splats = scene(5000)
+    forest = merge(splats, np.zeros(5000, np.int64))
+    energy = np.random.default_rng(1).random(len(forest.energy))
+    tree = _assemble(splats, replace(forest, energy=energy), *_clusters(forest))
+    assert (tree.error[tree.parent[1:]] >= tree.error[1:]).all()
+    assert (tree.error > 0).any()
 
 
 def test_identical_neighbours_merge_before_different_ones() -> None:

@@ -118,7 +118,7 @@ def test_tiny_and_huge_sigma_in_one_cluster() -> None:
 
 
 def test_far_outlier_takes_two_slots() -> None:
-    """Positions that need more than 39 bits are float32 in a second slot, at the same steps; encoder and decoder agree."""
+    """Positions that need more than 39 bits are float32 in a second slot; encoder and decoder agree."""
     taken = []
     for distance in 2.0 ** np.arange(1, 7, 0.25):
         means = np.random.default_rng(0).uniform(0, 1, (256, 3))

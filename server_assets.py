@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +33,7 @@ ELSEWHERE = ("embed.js", "element.js", "decode_worker.js")
 
 @dataclass(frozen=True)
 class Asset:
-    """body: as on disk, JavaScript without comments. gzipped: the same at level 9. mime: content type."""
+    """body: as on disk, JavaScript without comments and types. gzipped: the same at level 9. mime: content type."""
 
     body: bytes
     gzipped: bytes
@@ -53,20 +55,26 @@ class Client:
 
 def load_client(static: Path = STATIC, shaders: Path = SHADERS) -> Client:
     """Read the client from disk. A change on disk shows after the next start, under another hash."""
-    digest, files = hashlib.sha256(), {}
+    digest, bodies = hashlib.sha256(), {}
     for folder, prefix in ((static, "static"), (shaders, "shaders")):
         for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in CLIENT_SUFFIXES):
-            relative = f"{prefix}/{path.relative_to(folder).as_posix()}"
-            body = path.read_bytes()
-            if path.suffix in (".js", ".mjs"):
-                body = without_comments(body.decode()).encode()
-            digest.update(f"{relative}\0{len(body)}\0".encode() + body)
-            files[relative] = Asset(body, gzip.compress(body, 9, mtime=0), MIME_TYPES[path.suffix])
+            name, body = f"{prefix}/{path.relative_to(folder).as_posix()}", path.read_bytes()
+            digest.update(f"{name}\0{len(body)}\0".encode() + body)
+            bodies[name] = slim_script(body.decode()).encode() if path.suffix in (".js", ".mjs") else body
+    bodies["shaders/bundle.json"] = shader_bundle({n.removeprefix("shaders/"): b for n, b in bodies.items()})
+    files = {n: Asset(b, gzip.compress(b, 9, mtime=0), MIME_TYPES[Path(n).suffix]) for n, b in bodies.items()}
     return Client(digest.hexdigest()[:16], files)
 
 
-def without_comments(source: str) -> str:
-    """JavaScript without the comments that start a line: a third of its gzipped size is JSDoc.
+def shader_bundle(bodies: dict[str, bytes]) -> bytes:
+    """The frame in one response instead of twenty: {layout, pipeline, files: {path: WGSL without comments}} as JSON."""
+    wgsl = {n: re.sub(r"[ \t]*//.*", "", b.decode()) for n, b in sorted(bodies.items()) if n.endswith(".wgsl")}
+    known = {n: json.loads(bodies[f"{n}.json"]) for n in ("layout", "pipeline") if f"{n}.json" in bodies}
+    return json.dumps({**known, "files": wgsl}, separators=(",", ":")).encode()
+
+
+def slim_script(source: str) -> str:
+    """JavaScript without indentation, comments that start a line, and types: a third of its gzipped size.
 
     Lines keep their numbers, so errors name the right ones. Text over several lines may not hold comment marks.
     """
@@ -84,5 +92,5 @@ def without_comments(source: str) -> str:
                 rest, inside = bare[2:], True
                 continue
             break
-        lines.append(rest)
+        lines.append(re.sub(r"/\*\* @.*?\*/ ?", "", rest.lstrip()))
     return "\n".join(lines)

@@ -27,7 +27,7 @@ import { createStream } from "./stream.js";
 /** @typedef {Awaited<ReturnType<typeof createSceneView>>} SceneView */
 /** centre, radius: of the ball around the splats' centres. @typedef {Awaited<ReturnType<typeof openScene>>} OpenScene */
 
-const SHADERS = new URL("../shaders/", import.meta.url);
+const BUNDLE = new URL("../shaders/bundle.json", import.meta.url);
 /** Refine until an error is hard to see: viewer/tree.py scales errors so that it is one at a pixel. */
 const THRESHOLD = 1;
 /** Slots a page takes at most, when its own number is not known yet. */
@@ -35,10 +35,13 @@ const PAGE_SLOTS = 16;
 /** Coefficients of one splat's SH are packed in this many words, by degree. @param {Layout} layout @param {number} degree */
 const shWords = (layout, degree) => degree ? constantOf(layout, `SH_WORDS_${degree}`) : 0;
 
-/** @param {string} path @returns {Promise<any>} */
-async function json(path) {
-  const url = new URL(path, SHADERS), response = await fetch(url);
-  if (!response.ok) throw new Error(`${url}: HTTP ${response.status}, expected a part of the viewer`);
+/**
+ * All that the frame is made of, in one request (server_assets.py makes it of shaders/).
+ * @returns {Promise<{layout: Layout, pipeline: Frame, files: Record<string, string>}>}
+ */
+async function fetchFrame() {
+  const response = await fetch(BUNDLE);
+  if (!response.ok) throw new Error(`${BUNDLE}: HTTP ${response.status}, expected a part of the viewer`);
   return response.json();
 }
 
@@ -47,7 +50,7 @@ async function json(path) {
  * @param {import("./bytes.js").Source} source @param {AbortSignal} signal
  */
 export async function openScene(source, signal) {
-  const frame = Promise.all([/** @type {Promise<Layout>} */ (json("layout.json")), /** @type {Promise<Frame>} */ (json("pipeline.json"))]);
+  const frame = fetchFrame();
   frame.catch(() => {});
   const decoder = createDecoder();
   signal.addEventListener("abort", () => decoder.destroy());
@@ -59,15 +62,15 @@ export async function openScene(source, signal) {
   return {
     info: lens.scene, contentId: lens.contentId, up, background, camera, centre, radius,
     /** @param {GPUDevice} device @param {ViewOptions} options */
-    createView: async (device, options) => createSceneView(lens, device, ...await frame, options),
+    createView: async (device, options) => createSceneView(lens, device, await frame, options),
   };
 }
 
 /**
- * @param {Lens} lens @param {GPUDevice} device @param {Layout} layout @param {Frame} pipeline @param {ViewOptions} options
+ * @param {Lens} lens @param {GPUDevice} device @param {Awaited<ReturnType<typeof fetchFrame>>} frame @param {ViewOptions} options
  */
-async function createSceneView(lens, device, layout, pipeline, { format, memory, threshold = THRESHOLD, target, changed, trouble, failed, broken }) {
-  const executor = new Executor(device, { load: fetchShaders(SHADERS), canvasFormat: format, onError: broken });
+async function createSceneView(lens, device, { layout, pipeline, files }, { format, memory, threshold = THRESHOLD, target, changed, trouble, failed, broken }) {
+  const executor = new Executor(device, { load: (path) => files[path], canvasFormat: format, onError: broken });
   const planner = createPlanner(pipeline, layout, { color: targetFormat(device) }), assemble = createAssembler(layout), cutter = new Cutter();
   const slotWords = constantOf(layout, "SLOT_WORDS"), group = constantOf(layout, "GROUP");
   const drawable = lens.layers.flatMap((layer) => layer.splats ? [{ layer, pages: layer.splats }] : []);

@@ -24,7 +24,7 @@ from yarl import URL
 
 from splatlens.server import ServerConfig, background, create_app, run
 from splatlens.server_app import ACTIVE, MAX_ACTIVE
-from splatlens.server_assets import load_client, without_comments
+from splatlens.server_assets import load_client, slim_script
 from splatlens.server_scenes import MAX_DEPTH, Catalogue
 from splatlens.server_thumbs import Thumbnail
 from splatlens.viewer.assets import ROOT
@@ -316,7 +316,7 @@ class TestClientFiles:
             change()
             hashes.append(load_client(static, shaders).hash)
         assert len(set(hashes)) == 4
-        assert load_client(static, shaders).files.keys() == {"static/b.js", "shaders/s.wgsl"}
+        assert load_client(static, shaders).files.keys() == {"static/b.js", "shaders/s.wgsl", "shaders/bundle.json"}
 
     async def test_embed_js_is_short_lived_and_leads_to_the_client(self, client: TestClient[Any, Any]) -> None:
         r = await client.get("/embed.js")
@@ -325,24 +325,34 @@ class TestClientFiles:
         match = re.search(r'from "\./(client/.*)"', await r.text())
         assert match and (await client.get(f"/{match[1]}")).status == 200
 
-    def test_comments_stay_at_home_and_lines_keep_their_numbers(self) -> None:
+    def test_comments_and_types_stay_at_home_and_lines_keep_their_numbers(self) -> None:
         source = "/** doc\n * more */\nconst a = 1; // stays\n  // goes\n"
-        source += "/** @type {X} */ (b).c();\n/* x */ /* y */ d();\n"
-        want = "\n\nconst a = 1; // stays\n\n (b).c();\n d();\n"
-        assert without_comments(source) == want
+        source += "/** @type {X} */ (b).c(/** @type {Y} */ (d));\n  /* x */ /* y */ e();\n"
+        assert slim_script(source) == "\n\nconst a = 1; // stays\n\n(b).c((d));\ne();\n"
         for path, asset in load_client().files.items():
             if path.endswith(".js"):
                 original = (ROOT / path).read_text()
                 served = asset.body.decode()
-                assert len(served.split("\n")) == len(original.split("\n")) and "\n * " not in served
+                assert len(served.split("\n")) == len(original.split("\n")) and "@type" not in served
                 # Text over several lines could hold what looks like a comment.
                 assert all(line.count("`") % 2 == 0 for line in original.split("\n")), path
             elif path.endswith(".wgsl"):
                 assert asset.body == (ROOT / path).read_bytes()
 
-    def test_the_whole_client_is_small(self) -> None:
-        files = [f for p, f in load_client().files.items() if p.endswith((".js", ".wgsl"))]
-        assert sum(len(f.gzipped) for f in files) <= 60_000
+    def test_the_frame_comes_in_one_file(self) -> None:
+        bundle = json.loads(load_client().files["shaders/bundle.json"].body)
+        assert bundle["layout"] == json.loads((ROOT / "shaders" / "layout.json").read_text())
+        assert bundle["pipeline"] == json.loads((ROOT / "shaders" / "pipeline.json").read_text())
+        paths = {p.relative_to(ROOT / "shaders").as_posix() for p in (ROOT / "shaders").rglob("*.wgsl")}
+        assert bundle["files"].keys() == paths
+        for path, text in bundle["files"].items():
+            lines = (ROOT / "shaders" / path).read_text().split("\n")
+            assert text.split("\n") == [line.split("//")[0].rstrip(" \t") if "//" in line else line for line in lines]
+
+    def test_what_a_page_loads_is_small(self) -> None:
+        client = load_client()
+        loaded = [*client.modules, "static/decode_worker.js", "shaders/bundle.json"]
+        assert sum(len(client.files[p].gzipped) for p in loaded) <= 60_000
 
 
 class TestThumbnails:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +46,8 @@ MATERIALS = {
     POOL_WATER: Material(0.03, 60.0),
 }
 
+#: Splats lit at once: 4,096 x 160 directions x 3 colours are 8 MB.
+ROWS = 4096
 #: Directions of the sky dome that light comes from.
 DOME = 80
 #: Skylight over what the sky would give: shadows stay deep.
@@ -240,8 +243,9 @@ def fit(normals: F32, two_sided: bool, colors: Callable[[slice], F32], views: F3
     products = (basis[:, :, None] * basis[:, None, :]).reshape(len(views), 256)
     ridge = np.diag(np.repeat([1e-4, 2e-3, 4e-3, 8e-3], [1, 3, 5, 7]))
     result = np.empty((len(normals), 16, 3), np.float32)
-    for start in range(0, len(normals), 8192):
-        rows = slice(start, min(start + 8192, len(normals)))
+
+    def solve(start: int) -> None:
+        rows = slice(start, min(start + ROWS, len(normals)))
         facing = np.abs(normals[rows] @ views.T) if two_sided else normals[rows] @ views.T
         weight = prior * (0.03 + (np.ones_like(facing) if two_sided else np.clip(2.5 * facing + 0.25, 0, 1)))
         weight /= weight.sum(axis=1, keepdims=True)
@@ -249,4 +253,7 @@ def fit(normals: F32, two_sided: bool, colors: Callable[[slice], F32], views: F3
         target = (colors(rows) - 0.5) * weight[..., None]
         right = np.einsum("mk,nmc->nkc", basis, target, optimize=True)
         result[rows] = np.linalg.solve(left.astype(np.float64), right.astype(np.float64))
+
+    with ThreadPoolExecutor(2) as pool:  # NumPy lets go of the interpreter; the blocks do not depend on each other
+        list(pool.map(solve, range(0, len(normals), ROWS)))
     return result

@@ -25,7 +25,7 @@ import light
 import numpy as np
 import sky
 import temple
-from scipy.spatial.transform import Rotation
+from numpy.typing import NDArray
 from shapes import F32, Patch, disc, join, lathe
 
 from splatlens.converters.ply import write_ply
@@ -130,13 +130,29 @@ def pool_sky(density: float) -> tuple[Patch, F32]:
     return unlit(p, sky.with_clouds(up) * np.float32(POOL_MIRROR**2.2))
 
 
+def quaternions(axes: F32) -> NDArray[np.float64]:
+    """(N, 4) unit quaternions w x y z of (N, 3, 3) rotations, rows the rotated axes (Shepperd 1978)."""
+    m = axes.astype(np.float64)
+    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = (m[:, i].T for i in range(3))
+    candidates = np.stack(
+        [
+            np.stack([1 + xx + yy + zz, yz - zy, zx - xz, xy - yx]),
+            np.stack([yz - zy, 1 + xx - yy - zz, xy + yx, zx + xz]),
+            np.stack([zx - xz, xy + yx, 1 - xx + yy - zz, yz + zy]),
+            np.stack([xy - yx, zx + xz, yz + zy, 1 - xx - yy + zz]),
+        ]
+    )
+    # The candidate with the largest squared component is far from the division by zero of the others.
+    best = np.stack([xx + yy + zz, xx - yy - zz, yy - xx - zz, zz - xx - yy]).argmax(axis=0)
+    q = candidates[best, :, np.arange(len(m))]
+    q /= np.linalg.norm(q, axis=1, keepdims=True)
+    return np.asarray(q * np.where(q[:, :1] < 0, -1, 1))
+
+
 def to_splats(p: Patch, sh: F32) -> Splats:
     """Splats in scene coordinates (y down), from world axes."""
     turn = light.TO_SCENE.astype(np.float32)
-    columns = (p.axes @ turn).transpose(0, 2, 1)
-    xyzw = Rotation.from_matrix(columns.astype(np.float64)).as_quat()
-    quats = np.concatenate([xyzw[:, 3:], xyzw[:, :3]], axis=1)
-    quats *= np.where(quats[:, :1] < 0, -1, 1)
+    quats = quaternions(p.axes @ turn)
     return Splats(
         np.ascontiguousarray(p.means @ turn, np.float32),
         quats.astype(np.float32),

@@ -1,1 +1,1 @@
-"""The scene: file format, LOD tree, cut, frame plan and the headless renderer. Imports neither aiohttp nor a format library."""
+"""The scene: file format, LOD tree, cut, frame plan, headless renderer. No aiohttp, no format library in here."""

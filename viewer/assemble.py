@@ -61,7 +61,7 @@ class Assembly:
 def layer_view(camera: Camera, transform: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(camera-from-layer (4, 4), camera centre in layer coordinates (3,)). LinAlgError for a singular transform."""
     view = camera.world_to_camera @ transform
-    return view, -np.linalg.solve(view[:3, :3], view[:3, 3])
+    return view, np.asarray(-np.linalg.solve(view[:3, :3], view[:3, 3]), np.float64)
 
 
 def assemble(

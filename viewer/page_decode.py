@@ -19,8 +19,8 @@ from splatlens.viewer.splats import SH_COEFFICIENTS
 _GROUP = constant("GROUP")
 _SLOT = constant("SLOT_WORDS")
 _HEADER = constant("HEADER_WORDS")
-#: Bits of the fields of a GPU word, lowest first: shape (scales, opacity), rotation, colour. In the two latter the upper
-#: bits of the position follow, which has 32 in a word of its own; how they are shared by x, y and z varies.
+#: Bits of the fields of a GPU word, lowest first: shape (scales, opacity), rotation, colour. In the latter two the
+#: upper bits of the position follow, which has 32 in a word of its own; how they are shared by x, y and z varies.
 _FIELDS = ((10, 7, 7, 8), (10, 10, 9, 3), (10, 9, 9, 4))
 #: Largest exponent of colours, and coarse half octaves.
 _COLOR_EXPONENT, _COARSE = 40, 16

@@ -34,7 +34,7 @@ def pack_records(splats: Splats) -> NDArray[np.float32]:
             rotation_matrices(splats.quats[rows].astype(np.float64))
             * splats.scales[rows].astype(np.float64)[:, None, :]
         )
-        upper = np.linalg.qr(axes.transpose(0, 2, 1), mode="r")
+        upper: NDArray[np.float64] = np.asarray(np.linalg.qr(axes.transpose(0, 2, 1), mode="r"))
         for column, (i, j) in enumerate([(0, 0), (1, 0), (1, 1), (2, 0), (2, 1), (2, 2)]):
             out[rows, 4 + column] = upper[:, j, i]
     out[:, RECORD_HEAD:] = splats.sh.reshape(n, -1)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from splatlens.viewer.reference import sh_basis
 from tests.reference.projection import project_splats
 

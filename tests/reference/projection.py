@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from splatlens.viewer.layout import constant
 
 F64 = NDArray[np.float64]
@@ -21,8 +22,8 @@ def depth_key(frame: NDArray[np.void], z: F64) -> NDArray[np.int64]:
 def project_splats(frame: NDArray[np.void], t: F64, axes: F64, opacity: F64, color: F64) -> dict[str, Any]:
     """t (N, 3) camera coordinates; axes (N, 3, 3), covariance = axes axes^T; opacity (N,); color (N, 3).
 
-    Gives center, cov (N, 3) a b c dilated, opacity, color, depth and key (KEY_CULLED where nothing is to be drawn); the shader
-    stores cov as its eigenvectors.
+    Gives center, cov (N, 3) a b c dilated, opacity, color, depth and key (KEY_CULLED where nothing is to be drawn); the
+    shader stores cov as its eigenvectors.
     """
     f, near = frame, float(frame["near"])
     live = (t[:, 2] > near) & (255 * opacity > 1)

@@ -75,7 +75,9 @@ def check_projected(executor: Executor, group: int, want: Mapping[str, Any]) -> 
     across = np.stack([-major[:, 1], major[:, 0]], axis=1) / length[:, None] * minor[:, None]
     size = a + c
     for value, i, j in ((a, 0, 0), (b, 0, 1), (c, 1, 1)):
-        np.testing.assert_allclose((major[:, i] * major[:, j] + across[:, i] * across[:, j]) / size, value / size, atol=2e-5)
+        np.testing.assert_allclose(
+            (major[:, i] * major[:, j] + across[:, i] * across[:, j]) / size, value / size, atol=2e-5
+        )
     # The area decides how a needle fades: it must hold although the axes differ by orders of magnitude.
     np.testing.assert_allclose((length * minor) ** 2, a * c - b * b, rtol=2e-3)
     half = np.stack([got["rg"], got["ba"]], axis=1).copy().view(np.float16).astype(np.float64)

@@ -22,7 +22,9 @@ def random_projected(n: int, scene: TwinScene) -> np.ndarray:
     angle, length = r.uniform(0, 7, n), np.exp(r.uniform(np.log(0.1), np.log(60), n))
     p["major"] = np.stack([np.cos(angle), np.sin(angle)], axis=1) * length[:, None]
     p["minor"] = length * r.uniform(0.01, 1, n)
-    half = np.concatenate([r.uniform(0, 1.5, (n, 3)), np.exp(r.uniform(np.log(0.01), np.log(3), (n, 1)))], axis=1).astype(np.float16)
+    half = np.concatenate(
+        [r.uniform(0, 1.5, (n, 3)), np.exp(r.uniform(np.log(0.01), np.log(3), (n, 1)))], axis=1
+    ).astype(np.float16)
     words = half.view(np.uint32)
     p["rg"], p["ba"] = words[:, 0], words[:, 1]
     return p

@@ -1,4 +1,4 @@
-"""project_clusters.wgsl against its NumPy twin, on clusters of a .lens file: every SH degree, float32 centres, moved layers."""
+"""project_clusters.wgsl against its NumPy twin, on clusters of .lens files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,14 @@ def clusters_of(
     degrees = loaded.sh_degrees if sh else np.zeros_like(loaded.sh_degrees)
     slots = len(loaded.words) // constant("SLOT_WORDS")
     layer = ClusterDraws(
-        transform, loaded.slots, pages.nodes.count, degrees, loaded.origins, pages.boxes, slots, len(loaded.sh_words) // slots
+        transform,
+        loaded.slots,
+        pages.nodes.count,
+        degrees,
+        loaded.origins,
+        pages.boxes,
+        slots,
+        len(loaded.sh_words) // slots,
     )
     return assemble(CAMERA, options, [layer], max_groups), loaded, pages
 
@@ -66,7 +73,9 @@ def test_every_sh_degree(device: wgpu.GPUDevice, tmp_path: Path, degree: int) ->
 
 def test_without_its_sh_a_cluster_shows_its_base_colour(device: wgpu.GPUDevice, tmp_path: Path) -> None:
     frame, loaded, pages = clusters_of(random_splats(300, 5), tmp_path, np.eye(4), sh=False)
-    empty = LoadedClusters(loaded.words, np.zeros_like(loaded.sh_words), loaded.slots, loaded.sh_degrees, loaded.origins)
+    empty = LoadedClusters(
+        loaded.words, np.zeros_like(loaded.sh_words), loaded.slots, loaded.sh_degrees, loaded.origins
+    )
     check(device, frame, empty, pages)
 
 

@@ -1,4 +1,4 @@
-"""project_records.wgsl against its NumPy twin: every rule of the projection, layer transforms, dispatches over three dimensions."""
+"""project_records.wgsl against its NumPy twin: every rule of the projection, and layer transforms."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ def test_every_rule_of_the_projection(device: wgpu.GPUDevice, name: str) -> None
     frame, records = assemble_records(TWIN_SCENES[name]())
     executor = run_passes(device, frame, {"records.0": records}, ("project_records",))
     for group in range(frame.groups):
-        want = project_records(frame.uploads["frame"][0], frame.uploads["layers"], frame.uploads["draws"][group], records)
+        want = project_records(
+            frame.uploads["frame"][0], frame.uploads["layers"], frame.uploads["draws"][group], records
+        )
         if (want["key"] != 0xFFFFFFFF).any():
             check_projected(executor, group, want)
 
@@ -55,7 +57,9 @@ def test_a_layer_turned_mirrored_and_scaled(device: wgpu.GPUDevice) -> None:
     executor = run_passes(device, frame, {"records.0": records}, ("project_records",))
     for group in range(frame.groups):
         draw = frame.uploads["draws"][group]
-        check_projected(executor, group, project_records(frame.uploads["frame"][0], frame.uploads["layers"], draw, records))
+        check_projected(
+            executor, group, project_records(frame.uploads["frame"][0], frame.uploads["layers"], draw, records)
+        )
 
 
 def test_dispatch_over_three_dimensions(device: wgpu.GPUDevice) -> None:

@@ -84,7 +84,7 @@ def test_dispatches_over_three_dimensions(device: wgpu.GPUDevice, groups: int, m
     check_sorted(executor, keys)
     plan = frame_plan(sort_passes(), {"groups": groups, "max_groups": max_groups})
     wide = [p for p in plan["passes"] if p["dispatch"]["groups"][2] > 1]
-    # sort_scan_runs has too few workgroups here for a third dimension: its own test forces one. sort_scan_chunks is one.
+    # sort_scan_runs has too few workgroups here for a third dimension: its own test forces one.
     assert {p["name"] for p in wide} >= {
         "compact_count",
         "compact_scatter",

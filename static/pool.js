@@ -3,7 +3,7 @@
 /**
  * A resident page. slots: first slot of each of its clusters. parent: page of its clusters' parents, -1 for the root page.
  * used: the frame that last drew from it or from something below it.
- * @typedef {{page: number, parent: number, slots: Int32Array, sizes: ArrayLike<number>, children: number, used: number, pinned: boolean}} Resident
+ * @typedef {{page: number, parent: number, slots: Int32Array, sizes: ArrayLike<number>, children: number, used: number}} Resident
  */
 
 /**
@@ -57,13 +57,13 @@ export function createPool(capacity) {
   /**
    * The page to give up first: of those with nothing resident below, the one unused for longest; ties go to the later page,
    * which is finer. Only pages last used before `frame`.
-   * @param {number} frame @param {number} spare a page that must stay
+   * @param {number} frame @param {number} spare a page that must stay: the root stays because all others enter below it
    */
   function leaving(frame, spare) {
     /** @type {Resident | null} */
     let best = null;
     for (const r of pages.values()) {
-      if (r.pinned || r.children > 0 || r.used >= frame || r.page === spare) continue;
+      if (r.children > 0 || r.used >= frame || r.page === spare) continue;
       if (!best || r.used < best.used || (r.used === best.used && r.page > best.page)) best = r;
     }
     return best;
@@ -113,7 +113,7 @@ export function createPool(capacity) {
       }
       free -= need;
       if (above) above.children++;
-      pages.set(page, { page, parent, slots, sizes, children: 0, used: frame, pinned: parent < 0 });
+      pages.set(page, { page, parent, slots, sizes, children: 0, used: frame });
       return { slots, evicted };
     },
 
@@ -121,7 +121,7 @@ export function createPool(capacity) {
     reclaimable(frame) {
       let n = 0;
       for (const r of pages.values()) {
-        if (r.pinned || r.used >= frame) continue;
+        if (r.parent < 0 || r.used >= frame) continue;
         for (let i = 0; i < r.sizes.length; i++) n += r.sizes[i];
       }
       return n;

@@ -84,10 +84,12 @@ test("two fingers pan with their middle and zoom with their distance", () => {
   t.send("pointermove", { pointerId: 2, clientX: 300, clientY: 100 });
   t.settle();
   assert.ok(Math.abs(camera.distance(t.pose()) - 2) < 1e-2, "twice as wide is half as far");
+  const apart = t.pose();
   t.send("pointermove", { pointerId: 1, clientX: 120, clientY: 130 });
   t.send("pointermove", { pointerId: 2, clientX: 320, clientY: 130 });
   t.settle();
-  assert.ok(t.pose().target[1] < 0, "fingers went down (+y), so did the scene; the camera went up");
+  const [x, y] = camera.pan(apart, 20, 30, 300).target;
+  assert.ok(Math.abs(t.pose().target[0] - x) < 0.02 && Math.abs(t.pose().target[1] - y) < 0.02, "the scene goes with the fingers");
   t.send("pointerup", { pointerId: 1 });
   t.send("pointerup", { pointerId: 2 });
   const before = t.pose();
@@ -111,6 +113,9 @@ test("the wheel zooms within bounds, in every delta mode", () => {
   assert.ok(t.send("wheel", { deltaY: 100 }).defaultPrevented);
   t.settle();
   assert.ok(Math.abs(camera.distance(t.pose()) - 4 * Math.exp(0.15)) < 1e-2);
+  t.send("wheel", { deltaY: -1e6 });
+  t.settle();
+  assert.ok(Math.abs(camera.distance(t.pose()) - 4 * Math.exp(0.15 - 0.45)) < 1e-2, "one event, however large, is no leap");
   for (let i = 0; i < 100; i++) t.send("wheel", { deltaY: 1e6, deltaMode: 2 });
   t.settle();
   assert.ok(camera.distance(t.pose()) <= 100 + 1e-9);

@@ -57,6 +57,12 @@ test("pages of this frame stay, and so does what lies above any page", () => {
   assert.equal(pool.reclaimable(10), 1);
 });
 
+test("a page may leave once what was below it has left", () => {
+  const pool = createPool(3);
+  for (let p = 0; p < 3; p++) pool.insert(p, p - 1, [1], p);
+  assert.deepEqual(pool.insert(3, 0, [1, 1], 9).evicted, [2, 1]);
+});
+
 test("slots split by single pages are given up until a pair fits", () => {
   const pool = createPool(6);
   pool.insert(0, -1, [1], 0);
@@ -68,7 +74,7 @@ test("slots split by single pages are given up until a pair fits", () => {
 
 test("under random use: no slot twice, counts right, every resident page has its ancestors", () => {
   let seed = 7;
-  const random = (/** @type {number} */ n) => (seed = (seed * 1103515245 + 12345) % 2147483648) % n;
+  const random = (/** @type {number} */ n) => Math.floor((seed = (seed * 16807) % 2147483647) / 1024) % n;
   const pool = createPool(40);
   pool.insert(0, -1, [1], 0);
   for (let frame = 1; frame < 3000; frame++) {

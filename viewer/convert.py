@@ -75,8 +75,8 @@ def build_lens(
 
 
 def start_camera(means: NDArray[np.float32], up: tuple[float, float, float]) -> Camera:
-    """A camera that frames the middle 90% of the centres, from the side and a little above. World coordinates."""
-    low, high = np.percentile(means.astype(np.float64), [5, 95], axis=0) if len(means) else np.zeros((2, 3))
+    """A camera that frames the middle 96% of the centres, from the side and a little above. World coordinates."""
+    low, high = np.percentile(means.astype(np.float64), [2, 98], axis=0) if len(means) else np.zeros((2, 3))
     centre = (low + high) / 2
     radius = max(float(np.linalg.norm(high - low)) / 2, 1e-6)
     y = np.array(up, np.float64) / np.linalg.norm(up)

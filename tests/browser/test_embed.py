@@ -208,6 +208,27 @@ def test_pages_are_decoded_in_a_worker_where_the_policy_allows(
         worker.wait_for_event("close", timeout=5000)
 
 
+def test_a_pool_smaller_than_the_scene_stays_coarser_and_comes_to_rest(
+    open_page: OpenPage, server: str, blank: str
+) -> None:
+    page = open_page().page
+    page.goto(blank)
+    asked: list[str] = []
+    page.on("request", lambda r: asked.append(r.headers.get("range", "")) if r.url.endswith(".lens") else None)
+    script = """async (src) => { const { createViewer } = await import(src + 'embed.js');
+        const e = document.createElement('div'); e.id = 'e'; e.style.cssText = 'width: 300px; height: 200px';
+        document.body.append(e);
+        e.viewer = createViewer(e, { src: src + 'scenes/clouds.lens', threshold: 0, memory: 1 }); }"""
+    page.evaluate(script, server)
+    first = wait(page, "settled", "#e")
+    assert colourful(picture(page, "#e")) and 0 < first["splats"] < 20_000
+    for x in (2.0, -2.0, 0.5):
+        pose = {"position": [x, -0.5, 1.5 - abs(x)], "target": [x / 4, 0, 0], "up": [0, -1, 0], "fov": 30}
+        page.evaluate("(p) => { e.viewer.camera = p; }", pose)
+        assert wait(page, "settled", "#e")["splats"] > 0
+    assert len(asked) < 200, "pages are not fetched only to be given up at once"
+
+
 def test_without_a_source_it_waits(open_page: OpenPage, server: str, blank: str) -> None:
     page = open_page().page
     page.goto(blank)

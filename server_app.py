@@ -35,6 +35,7 @@ CROSS_ORIGIN = {
     hdrs.ACCESS_CONTROL_EXPOSE_HEADERS: "Content-Range, ETag, Accept-Ranges",
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
+ISOLATED = {"Cross-Origin-Embedder-Policy": "require-corp"}
 #: Scripts, styles and data from this origin only, nothing inline. blob: is for dropped files and pictures.
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self' blob:; "
@@ -148,7 +149,7 @@ class Routes:
         )
         headers = {hdrs.CACHE_CONTROL: "no-cache", "Content-Security-Policy": PAGE_POLICY + ancestors}
         if ancestors == "*":  # an embedding page that isolates itself (COEP) takes only frames that say this
-            headers |= {"Cross-Origin-Resource-Policy": "cross-origin", "Cross-Origin-Embedder-Policy": "require-corp"}
+            headers |= {"Cross-Origin-Resource-Policy": "cross-origin", **ISOLATED}
         return web.Response(text=text, content_type="text/html", charset="utf-8", status=status, headers=headers)
 
     # Data
@@ -204,7 +205,8 @@ class Routes:
         )
         if asset is None:
             raise web.HTTPNotFound(text="no such client file; the client may have been updated: reload the page")
-        return _asset(request, asset, {**CROSS_ORIGIN, hdrs.CACHE_CONTROL: IMMUTABLE})
+        # A worker of a page that isolates itself must say that it does too.
+        return _asset(request, asset, {**CROSS_ORIGIN, **ISOLATED, hdrs.CACHE_CONTROL: IMMUTABLE})
 
     async def _find(self, request: web.Request) -> Scene:
         name = request.match_info["name"]

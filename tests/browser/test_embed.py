@@ -79,6 +79,7 @@ def test_the_three_ways_of_the_sample(open_page: OpenPage, sample: str) -> None:
     inner.wait_for_function("() => viewer.viewer.stats.settled")
     expect(frame.get_by_role("link")).to_have_attribute("href", "../view/small")
     assert page.evaluate("broken") == []
+    assert len(page.workers) == 3, "each decodes in a worker, also under the policies of this page and of the frame"
 
     before = picture(page, "#function")
     page.get_by_role("button", name="Turn").click()

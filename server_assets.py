@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from splatlens.viewer.assets import SHADERS, STATIC
+from splatlens.viewer.assets import SHADERS, STATIC, bare_wgsl
 from splatlens.viewer.lens_layout import MEDIA_TYPE
 
 #: Content types by suffix. A module with another type is refused by browsers, so the host's MIME table is not asked.
@@ -68,7 +68,7 @@ def load_client(static: Path = STATIC, shaders: Path = SHADERS) -> Client:
 
 def shader_bundle(bodies: dict[str, bytes]) -> bytes:
     """The frame in one response instead of twenty: {layout, pipeline, files: {path: WGSL without comments}} as JSON."""
-    wgsl = {n: re.sub(r"[ \t]*//.*", "", b.decode()) for n, b in sorted(bodies.items()) if n.endswith(".wgsl")}
+    wgsl = {n: bare_wgsl(b.decode()) for n, b in sorted(bodies.items()) if n.endswith(".wgsl")}
     known = {n: json.loads(bodies[f"{n}.json"]) for n in ("layout", "pipeline") if f"{n}.json" in bodies}
     return json.dumps({**known, "files": wgsl}, separators=(",", ":")).encode()
 

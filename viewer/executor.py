@@ -11,7 +11,7 @@ import numpy as np
 import wgpu
 from numpy.typing import NDArray
 
-from splatlens.viewer.assets import SHADERS
+from splatlens.viewer.assets import SHADERS, bare_wgsl
 from splatlens.viewer.errors import DeviceError
 
 #: WebGPU's default limits, asked for by name: wgpu-py's own default device grants more, and overruns would pass tests.
@@ -62,8 +62,8 @@ def adapter_name(device: wgpu.GPUDevice) -> str:
 
 @cache
 def joined_source(files: tuple[str, ...]) -> str:
-    """A stage's WGSL: its files joined by newlines, nothing replaced."""
-    return "\n".join((SHADERS / f).read_text() for f in files)
+    """A stage's WGSL: its files joined by newlines, without comments."""
+    return "\n".join(bare_wgsl((SHADERS / f).read_text()) for f in files)
 
 
 class Executor:

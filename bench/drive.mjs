@@ -25,6 +25,9 @@ const PEERS = {                                    // name -> [bundle, variant]
 const peers = arg('peers', Object.keys(PEERS).join()).split(','), scenes = arg('scenes', Object.keys(cfg.scenes).join()).split(',');
 const sizes = arg('sizes', '640x360,1280x720').split(','), cap = +arg('cap', 25) * 1000, tag = arg('tag', 'results');
 await mkdir(OUT, { recursive: true });
+// The shaders as the server sends them: one response, comments left out.
+if (peers.includes('splatlens')) execFileSync(PY, ['-c', 'import pathlib, sys; from splatlens.server_assets import load_client; '
+  + 'pathlib.Path(sys.argv[1]).write_bytes(load_client().files["shaders/bundle.json"].body)', path.join(OUT, 'bundle.json')]);
 if (peers.includes('splatlens')) for (const name of scenes) {
   const f = cfg.scenes[name].file, ply = existsSync(path.join(DATA, f)) ? path.join(DATA, f) : path.join(OUT, f);
   execFileSync(SPLATLENS, ['convert', '--force', ply, path.join(OUT, name + '.lens')], { stdio: ['ignore', 'ignore', 'inherit'] });
@@ -47,7 +50,7 @@ const server = http.createServer(async (req, res) => {
     return;
   }
   if (p === '/favicon.ico') { res.writeHead(204, head).end(); return; }
-  let f = p.startsWith('/build/') ? path.join(here, p) : /^\/(shaders|static)\//.test(p) ? path.join(here, '..', p) : p.startsWith('/scene/') ? path.join(DATA, p.slice(7)) : null;
+  let f = p.startsWith('/build/') ? path.join(here, p) : p === '/shaders/bundle.json' ? path.join(OUT, 'bundle.json') : p.startsWith('/scene/') ? path.join(DATA, p.slice(7)) : null;
   if (f && p.startsWith('/scene/') && !existsSync(f)) f = path.join(OUT, p.slice(7));
   if (f && p.startsWith('/build/') && !existsSync(f)) f = path.join(here, '..', 'static', p.slice(7));   // a module's own style sheet
   if (!f || !existsSync(f)) { res.writeHead(404, head).end(); return; }

@@ -20,7 +20,7 @@ CLUSTER_SPLATS = 256
 #: Children a cluster has at most (a page holds whole sibling groups of up to 16).
 MAX_CHILDREN = 16
 #: A cluster of up to this many leaf clusters has them as its children directly (docs/lod.md has rows against dB).
-LAST_BRANCHING = 6
+LAST_BRANCHING = 5
 #: One of up to MIDDLE leaf clusters has as many children as give each MIDDLE_SHARE of them, on average.
 MIDDLE, MIDDLE_SHARE = 30, 5
 #: Above that there are two children: the upper levels cost few rows, and small budgets are met closely.

@@ -68,7 +68,10 @@ setup_node() {
   npm ci --silent --no-fund --no-audit || stop "npm ci failed, see above" "check the network or the npm registry, then run make again"
 }
 
-adapter() { .venv/bin/python -c 'import wgpu; wgpu.gpu.request_adapter_sync()' 2>/dev/null; }
+# An OpenGL adapter draws too, but what Chromium's packages bring along of Mesa is that and not Vulkan: the tests want the latter.
+adapter() {
+  .venv/bin/python -c 'import sys, wgpu; sys.exit(wgpu.gpu.request_adapter_sync().info["backend_type"] == "OpenGL")' 2>/dev/null
+}
 
 setup_browser() {
   if ! scripts/chromium.sh >/dev/null; then
@@ -81,7 +84,7 @@ setup_browser() {
   fi
   if ! adapter; then
     apt_install mesa-vulkan-drivers libvulkan1 || true
-    adapter || stop "wgpu finds no GPU adapter; the shaders' tests need one, a software one is enough" \
+    adapter || stop "wgpu finds no Vulkan, Metal or D3D12 adapter; the shaders' tests need one, a software one is enough" \
       "on Linux install Mesa's Vulkan drivers (Debian, Ubuntu: mesa-vulkan-drivers libvulkan1; Fedora: mesa-vulkan-drivers vulkan-loader)"
   fi
 }

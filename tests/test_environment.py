@@ -14,6 +14,7 @@ from wgpu import gpu
 def test_there_is_an_adapter_and_it_is_the_expected_one() -> None:
     info = gpu.request_adapter_sync(power_preference="high-performance").info
     expected = os.environ.get("SPLATLENS_EXPECT_ADAPTER", "")
+    assert info["backend_type"] != "OpenGL", f"{info['device']!r} is driven through OpenGL: install a Vulkan driver"
     assert expected in info["device"], f"expected an adapter named {expected!r}, the shaders run on {info['device']!r}"
 
 

@@ -4,39 +4,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 
 from splatlens.converters import lens, model_folder, ply
+from splatlens.converters.format import Format, ReadOptions, WriteOptions
 from splatlens.converters.sidecar import with_sidecars
-from splatlens.converters.source import CHUNK_ROWS, Source, SourceInfo, activate
+from splatlens.converters.source import CHUNK_ROWS, Source, SourceInfo, activate, checked
 from splatlens.viewer.errors import FormatError, LensError, UnsupportedError
 from splatlens.viewer.splats import Splats
 
 __all__ = [
-    "CHUNK_ROWS", "FORMATS", "Format", "Source", "SourceInfo",
-    "activate", "find_format", "open_source", "read_splats", "require_writable", "write_splats",
+    "CHUNK_ROWS", "FORMATS", "Format", "ReadOptions", "Source", "SourceInfo", "WriteOptions", "activate", "checked",
+    "find_format", "find_writer", "open_source", "read_splats", "write_splats",
 ]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Format:
-    """A format: how to know it, read it and write it. sniff(first bytes, path) tells by content."""
-
-    name: str
-    extensions: tuple[str, ...]
-    sniff: Callable[[bytes, Path], bool]
-    open: Callable[[Path], Source]
-    write: Callable[[Path, Splats, SourceInfo | None], None] | None = None
-
 
 #: In the order in which they are tried.
 FORMATS = (
-    Format("lens", (".lens",), lens.sniff, lens.open_lens),
-    Format("3dgs-model-folder", (), model_folder.sniff, model_folder.open_model_folder),
-    Format("3dgs-ply", (".ply",), ply.sniff, ply.open_ply, ply.write_ply),
+    lens.FORMAT,
+    model_folder.FORMAT,
+    ply.FORMAT,
 )
 
 #: Bytes of a file that are enough to know its format.
@@ -50,42 +39,48 @@ def find_format(path: Path) -> Format:
         if not path.is_dir():
             with path.open("rb") as file:
                 head = file.read(SNIFF_BYTES)
+        for known in FORMATS:
+            if known.sniff(head, path):
+                return known
     except FileNotFoundError:
         raise LensError(f"{path}: no such file or folder; check the name") from None
     except OSError as error:
         raise LensError(f"{path}: cannot read: {error.strerror or error}") from error
-    for known in FORMATS:
-        if known.sniff(head, path):
-            return known
     if path.is_dir():
         raise FormatError(model_folder.describe(path))
-    for known in FORMATS:  # the reader itself says best what is wrong with a file of its name
-        if path.suffix.lower() in known.extensions:
-            return known
-    extensions = ", ".join(e for known in FORMATS for e in known.extensions)
+    known = max(FORMATS, key=lambda f: f.matches(path.name))
+    if known.matches(path.name):  # the reader itself says best what is wrong with a file of its name
+        return known
+    extensions = ", ".join(dict.fromkeys(e for known in FORMATS for e in known.extensions))
     raise UnsupportedError(
         f"{path}: not a format that can be read (it starts with {head[:8]!r}); "
         f"readable are {extensions} and 3DGS model folders"
     )
 
 
-def open_source(path: str | Path) -> Source:
+def open_source(path: str | Path, options: ReadOptions = ReadOptions()) -> Source:
     """Opens a file or folder: facts now, splats when asked for. Raises LensError."""
     path = Path(path)
     known = find_format(path)
+    for field in fields(options):
+        if field.name not in known.options and getattr(options, field.name) != field.default:
+            switch = "--" + field.name.replace("_", "-")
+            raise LensError(f"{path}: {switch} has no meaning for {known.title}; leave it out")
     try:
-        source = known.open(path)
+        source = known.open(path, options)
         return Source(with_sidecars(source.info), source.read)
     except OSError as error:
         raise LensError(f"{path}: cannot read: {error.strerror or error}") from error
 
 
-def read_splats(path: str | Path, progress: Callable[[float], None] | None = None) -> tuple[Splats, SourceInfo]:
+def read_splats(
+    path: str | Path, progress: Callable[[float], None] | None = None, options: ReadOptions = ReadOptions()
+) -> tuple[Splats, SourceInfo]:
     """All splats of a file or folder, and its facts with dropped rows counted.
 
     `progress` gets the fraction read, 0..1. Raises LensError, also where not one row is usable.
     """
-    source = open_source(path)
+    source = open_source(path, options)
     dropped: Counter[str] = Counter()
     # One allocation, at most a small multiple of the file: readers check the count against its size.
     n, like = source.info.splats, Splats.empty(source.info.sh_degree)
@@ -107,19 +102,20 @@ def read_splats(path: str | Path, progress: Callable[[float], None] | None = Non
     return Splats(**{name: array[:done] for name, array in arrays.items()}), info
 
 
-def write_splats(path: str | Path, splats: Splats, info: SourceInfo | None = None) -> None:
-    """Writes splats in the format that the extension names. Raises UnsupportedError where none does."""
+def write_splats(
+    path: str | Path, splats: Splats, info: SourceInfo | None = None, options: WriteOptions = WriteOptions()
+) -> int:
+    """Writes splats in the format that the name ends with; the bytes written. Raises UnsupportedError for no format."""
     path = Path(path)
-    require_writable(path)
-    for known in FORMATS:
-        if known.write is not None and path.suffix.lower() in known.extensions:
-            known.write(path, splats, info)
-            return
+    write = find_writer(path).write
+    assert write is not None
+    return write(path, Source.of(splats, info), options)
 
 
-def require_writable(path: Path, also: tuple[str, ...] = ()) -> None:
-    """Raises UnsupportedError unless a writer, or `also`, has the path's extension."""
-    writable = [*also, *(e for known in FORMATS if known.write is not None for e in known.extensions)]
-    if path.suffix.lower() not in writable:
-        kind = path.suffix or "a file without extension"
-        raise UnsupportedError(f"{path}: cannot write {kind}; writable are {', '.join(writable)}")
+def find_writer(path: Path) -> Format:
+    """The format with a writer that a file's name ends with. Raises UnsupportedError."""
+    known = max(FORMATS, key=lambda f: f.matches(path.name))
+    if known.matches(path.name) and known.write is not None:
+        return known
+    writable = ", ".join([".lens", *dict.fromkeys(e for f in FORMATS if f.write is not None for e in f.extensions)])
+    raise UnsupportedError(f"{path}: cannot write {path.suffix or 'a file without extension'}; writable are {writable}")

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from splatlens.converters import SourceInfo, read_splats, require_writable, write_splats
+from splatlens.converters import SourceInfo, find_writer, read_splats, write_splats
 from splatlens.viewer.convert import build_lens, peak_bytes
 from splatlens.viewer.errors import LensError
 from splatlens.viewer.scene import Kernel, SceneInfo
@@ -83,7 +83,8 @@ def convert(
 
 def check_output(output: Path, force: bool) -> None:
     """Raises LensError early: before minutes of work, not after."""
-    require_writable(output, also=(".lens",))
+    if output.suffix.lower() != ".lens":
+        find_writer(output)
     if output.is_dir():
         raise LensError(f"{output}: is a folder; name a file in it")
     if output.exists() and not force:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from splatlens.converters.format import Format, ReadOptions
 from splatlens.converters.source import Source, SourceInfo
 from splatlens.viewer.errors import UnsupportedError
 from splatlens.viewer.lens_layout import CLUSTER_SPLATS, MAGIC
@@ -19,7 +20,7 @@ def sniff(head: bytes, path: Path) -> bool:
     return head.startswith(MAGIC)
 
 
-def open_lens(path: Path) -> Source:
+def open_lens(path: Path, options: ReadOptions = ReadOptions()) -> Source:
     """Reads the head only. Raises LensError, UnsupportedError where a layer cannot be given as splats as they are."""
     from splatlens.viewer.lens_reader import LensReader  # decoders that no other format needs
 
@@ -68,3 +69,14 @@ def open_lens(path: Path) -> Source:
                         yield part.take(slice(first, first + rows))
 
     return Source(info, read)
+
+
+FORMAT = Format(
+    "lens",
+    "splatlens scene",
+    (".lens",),
+    sniff,
+    open_lens,
+    reads="full detail of every splats layer, cameras and facts",
+    loses="nothing but quantisation (docs/format-payload.md)",
+)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from splatlens.converters.format import Format, ReadOptions
 from splatlens.converters.ply import open_ply
 from splatlens.converters.source import Source, SourceInfo
 from splatlens.viewer.camera import Camera
@@ -46,7 +47,7 @@ def describe(path: Path) -> str:
     return f"{path}: {why} (it holds {holds or 'nothing'}){hint}"
 
 
-def open_model_folder(path: Path) -> Source:
+def open_model_folder(path: Path, options: ReadOptions = ReadOptions()) -> Source:
     """The newest iteration's splats with the run's cameras and settings.
 
     What stands beside the splats may be missing or damaged: then it is left out with a warning. Raises LensError for
@@ -109,3 +110,13 @@ def _with_settings(info: SourceInfo, settings: dict[str, Any]) -> SourceInfo:
     if isinstance(kernel, float) and 0 < kernel < 10:
         info = replace(info, antialias=True, dilation=kernel)
     return info
+
+
+FORMAT = Format(
+    "3dgs-model-folder",
+    "3DGS model folder",
+    (),
+    sniff,
+    open_model_folder,
+    reads="the newest iteration's PLY with cameras.json and cfg_args (background, kernel)",
+)

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from splatlens.converters.format import Format, ReadOptions, WriteOptions
 from splatlens.converters.ply_header import Element, Header, read_header
 from splatlens.converters.source import Source, SourceInfo, activate
 from splatlens.viewer.errors import FormatError, LensError, UnsupportedError
@@ -50,7 +51,7 @@ def sniff(head: bytes, path: Path) -> bool:
     return head[:4] in (b"ply\n", b"ply\r")
 
 
-def open_ply(path: Path) -> Source:
+def open_ply(path: Path, options: ReadOptions = ReadOptions()) -> Source:
     """Reads the header only. Raises FormatError for a damaged file, UnsupportedError for one of another kind."""
     with path.open("rb") as file:
         header = read_header(path, file)
@@ -288,25 +289,60 @@ def _ascii_tables(path: Path, vertex: Element, start: int, first_line: int) -> T
     return tables
 
 
-def write_ply(path: Path, splats: Splats, info: SourceInfo | None = None) -> None:
+def write_ply(path: Path, source: Source, options: WriteOptions) -> int:
     """Writes little-endian float32 in the column order of the 3DGS reference code, zero normals included.
 
-    Opacities are clipped to the open interval (0, 1), whose ends have no finite logit. Raises LensError where the file
-    cannot be written; what stood at `path` stays until the new file is complete.
+    Opacities are clipped to the open interval (0, 1), whose ends have no finite logit. One pass, a chunk in memory.
+    Raises LensError where the file cannot be written; what stood at `path` stays until the new file is complete.
     """
+    names = [*_MEANS, *_NORMALS, *_COLOUR]
+    names += [f"f_rest_{i}" for i in range(3 * (SH_COEFFICIENTS[source.info.sh_degree] - 1))]
+    names += ["opacity", *_SCALES, *_QUATS]
+    properties = [f"property float {name}" for name in names]
+    total = source.info.splats
+
+    def header(count: int) -> bytes:
+        # Rows may be left out, so the count is known last: a comment pads the header to the length it had at first.
+        room = "comment " + " " * (len(str(total)) - len(str(count)))
+        lines = ["ply", "format binary_little_endian 1.0", room, f"element vertex {count}", *properties]
+        lines += ["end_header", ""]
+        return "\n".join(lines).encode()
+
+    with atomic_write(path) as file:
+        file.write(header(total))
+        done = 0
+        for part in source.chunks():
+            file.write(_rows(part, len(names)))
+            done += len(part)
+            options.progress(done / total)
+        size = file.tell()
+        file.seek(0)
+        file.write(header(done))
+    return size
+
+
+def _rows(splats: Splats, columns: int) -> bytes:
+    """Rows as trained: logarithms, logits, SH channel-major."""
     n, k = splats.sh.shape[:2]
-    rest = [f"f_rest_{i}" for i in range(3 * (k - 1))]
-    names = [*_MEANS, *_NORMALS, *_COLOUR, *rest, "opacity", *_SCALES, *_QUATS]
     opacities = np.clip(splats.opacities.astype(np.float64), np.finfo(np.float32).tiny, 1 - np.finfo(np.float32).epsneg)
     scales = np.clip(splats.scales, np.finfo(np.float32).tiny, None)
     parts = (
         splats.means, np.zeros((n, 3)), splats.sh[:, 0], splats.sh[:, 1:].transpose(0, 2, 1).reshape(n, 3 * (k - 1)),
         np.log(opacities / (1 - opacities))[:, None], np.log(scales.astype(np.float64)), splats.quats,
     )  # fmt: skip
-    table = np.empty((n, len(names)), "<f4")
+    table = np.empty((n, columns), "<f4")
     np.concatenate(parts, axis=1, out=table, casting="same_kind")
-    properties = [f"property float {name}" for name in names]
-    header = ["ply", "format binary_little_endian 1.0", f"element vertex {n}", *properties, "end_header", ""]
-    with atomic_write(path) as file:
-        file.write("\n".join(header).encode())
-        file.write(table.data)
+    return table.tobytes()
+
+
+FORMAT = Format(
+    "3dgs-ply",
+    "3D Gaussian Splatting PLY",
+    (".ply",),
+    sniff,
+    open_ply,
+    write_ply,
+    reads="ascii and binary of either byte order, columns in any order and type, SH 0 to 3",
+    writes="float32, the reference code's columns",
+    loses="nothing of a trained splat; opacities above 1 are clipped; no cameras, kernel or licence",
+)

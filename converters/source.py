@@ -25,12 +25,14 @@ CHUNK_ROWS = 8192
 class SourceInfo:
     """Facts about a readable file or folder.
 
-    path: as given; format: name in the registry; splats: rows the file declares; sh_degree: 0 to 3;
+    path: as given; format: name in the registry; splats: rows the file declares, at least as many as it yields;
+    sh_degree: 0 to 3;
     bytes: size on disk; ignored: columns present but not used; warnings: what was repaired or left out;
     dropped: rows left out and why, known once all rows were read; cameras: the training views;
     up: unit vector in scene coordinates, None where the file does not say; background: r, g, b in 0..1 or None;
     antialias, dilation: the blur the scene was trained with (Yu et al. 2024, Mip-Splatting), None where unknown;
-    iteration: training steps, where the folder says; title, attribution, licence, camera (where to start): where given;
+    flat: trained as discs without thickness (Huang et al. 2024, 2DGS); levels: of detail that the source has;
+    iteration: training steps; title, attribution, licence, camera (where to start): where given;
     files: all that was or will be read.
     """
 
@@ -47,6 +49,8 @@ class SourceInfo:
     background: tuple[float, float, float] | None = None
     antialias: bool | None = None
     dilation: float | None = None
+    flat: bool = False
+    levels: int = 1
     iteration: int | None = None
     title: str = ""
     attribution: str = ""
@@ -81,6 +85,17 @@ class Source:
             raise ValueError(f"rows must be at least 1, got {rows}")
         yield from self.read(rows, Counter() if dropped is None else dropped)
 
+    @staticmethod
+    def of(splats: Splats, info: SourceInfo | None = None) -> Source:
+        """Splats in memory as a source."""
+
+        def read(rows: int, dropped: Counter[str]) -> Iterator[Splats]:
+            for first in range(0, len(splats), rows):
+                yield splats.take(slice(first, first + rows))
+
+        info = info or SourceInfo(Path("splats"), "memory", len(splats), splats.sh_degree, 0)
+        return Source(replace(info, splats=len(splats), sh_degree=splats.sh_degree), read)
+
 
 #: Above it the square of a scale, an entry of the covariance, is infinite in float32.
 SCALE_LIMIT = float(np.sqrt(np.finfo(np.float32).max))
@@ -93,27 +108,48 @@ def activate(
     """Splats of a chunk of trained parameters (Kerbl et al. 2023, section 5.1: exp for scales, sigmoid for opacities).
 
     means (N, 3), quats (N, 4) wxyz of any length, log_scales (N, 3), logits (N,): float32 or float64;
-    sh (N, K, 3) float32. A row with NaN or infinity anywhere, with a quaternion of length zero or with a scale whose
-    square overflows float32 is left out and counted in `dropped`, under the first of these that holds.
-    Scales below the smallest normal float32 are raised to it, so that their logarithm exists.
+    sh (N, K, 3) float32. Rows are left out as `checked` does, and those whose logarithm or logit is infinite.
+    """
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(log_scales).all(axis=1) & np.isfinite(logits)
+        scales = np.exp(log_scales.astype(np.float64))
+        opacities = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    return checked(means, quats, scales, opacities, sh, dropped, finite)
+
+
+def checked(
+    means: Array,
+    quats: Array,
+    scales: Array,
+    opacities: Array,
+    sh: NDArray[np.float32],
+    dropped: Counter[str],
+    finite: NDArray[np.bool_] | None = None,
+) -> Splats:
+    """Splats of a chunk of activated values, only those that can be drawn.
+
+    means (N, 3), quats (N, 4) wxyz of any length, scales (N, 3) linear, opacities (N,) clipped to 0 or more: float32 or
+    float64; sh (N, K, 3) float32; finite (N,): rows already known to hold no NaN or infinity elsewhere. A row with NaN
+    or infinity anywhere, with a quaternion of length zero or with a scale whose square overflows float32 is left out
+    and counted in `dropped`, under the first of these that holds. Scales below the smallest normal float32 are raised
+    to it, so that their logarithm exists.
     """
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         means = means.astype(np.float32)
-        finite = np.ones(len(means), bool)
-        for values in (means, quats, log_scales, logits[:, None], sh.reshape(len(sh), -1)):
+        finite = np.ones(len(means), bool) if finite is None else finite
+        for values in (means, quats, opacities[:, None], sh.reshape(len(sh), -1)):
             if not np.isfinite(values).all():  # ten times faster than row by row, and nearly always true
-                finite &= np.isfinite(values).all(axis=1)
+                finite = finite & np.isfinite(values).all(axis=1)
+        finite = finite & ~np.isnan(scales).any(axis=1)
         # Divided by the largest part first: the squares of a quaternion such as (1e-30, 0, 0, 0) would vanish.
         q = quats.astype(np.float64)
         largest = np.abs(q).max(axis=1, keepdims=True, initial=0)
         q /= np.where(largest > 0, largest, 1)
         q /= np.sqrt(np.einsum("ij,ij->i", q, q))[:, None].clip(1)
-        scales = np.exp(log_scales.astype(np.float64))
-        opacities = (1 / (1 + np.exp(-logits.astype(np.float64)))).astype(np.float32)
         good = {"NaN or infinity": finite, "zero quaternion": largest[:, 0] > 0}
         good["scale overflow"] = (scales < SCALE_LIMIT).all(axis=1)
-        scales = np.clip(scales, TINY, SCALE_LIMIT).astype(np.float32)
-        splats = Splats(means, q.astype(np.float32), scales, opacities, sh)
+        narrow = np.clip(scales, TINY, SCALE_LIMIT).astype(np.float32)
+        splats = Splats(means, q.astype(np.float32), narrow, np.maximum(opacities, 0).astype(np.float32), sh)
     keep = np.ones(len(means), bool)
     for reason, rows in good.items():
         if count := np.count_nonzero(keep & ~rows):

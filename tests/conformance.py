@@ -1,19 +1,36 @@
-"""What every reader and writer must do: a format's test subclasses `ReaderConformance` and makes its files."""
+"""What every reader and writer must do: a format's test subclasses `ReaderConformance` or `WriterConformance`."""
 
 from __future__ import annotations
 
 import resource
 import sys
 import tracemalloc
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
 
-from splatlens.converters import find_format, open_source, read_splats
-from splatlens.viewer.errors import LensError
+from splatlens.converters import (
+    FORMATS,
+    Format,
+    Source,
+    SourceInfo,
+    WriteOptions,
+    find_format,
+    open_source,
+    ordering,
+    read_splats,
+    write_splats,
+)
+from splatlens.viewer.errors import FormatError, LensError
 from splatlens.viewer.splats import SH_COEFFICIENTS, Splats
 
 
@@ -41,10 +58,20 @@ def assert_same(got: Splats, want: Splats, tolerance: dict[str, float]) -> None:
         np.testing.assert_allclose(a, b, rtol=tolerance.get(name, 0), atol=tolerance.get(name, 0) * 0.1, err_msg=name)
 
 
+def in_order_of(got: Splats, want: Splats) -> Splats:
+    """`got` in the order of `want`, matched one to one by the nearest centres: for writers that sort."""
+    cost = cdist(want.means, got.means)
+    rows, columns = linear_sum_assignment(cost)
+    assert rows.tolist() == list(range(len(want)))
+    return got.take(columns)
+
+
 class ReaderConformance:
     """Subclass it, set `format_name` and `tolerance`, and give `make`."""
 
     format_name: str
+    #: Whether the writer sorts the rows.
+    reorders = False
     #: Relative error the format costs by itself, by field; absent is exact.
     tolerance: ClassVar[dict[str, float]] = {}
     #: SH degrees the format can hold.
@@ -70,7 +97,7 @@ class ReaderConformance:
             want = random_splats(700, degree, seed=degree)
             path = self.make(tmp_path, want)
             got, info = read_splats(path)
-            assert_same(got, want, self.tolerance)
+            assert_same(in_order_of(got, want) if self.reorders else got, want, self.tolerance)
             assert (info.format, info.splats, info.sh_degree, info.dropped) == (self.format_name, 700, degree, {})
             assert info.path == path
 
@@ -118,6 +145,100 @@ class ReaderConformance:
         before = peak_bytes()
         check()
         assert peak_bytes() - before < 64 << 20
+
+
+class WriterConformance(ReaderConformance):
+    """For formats that are also written. Set `file_name` besides."""
+
+    file_name: str
+    #: Fields of WriteOptions to write with.
+    options: ClassVar[dict[str, Any]] = {}
+    #: Whether ten times the splats take no more than 1.3 times the memory.
+    bounded = True
+
+    @property
+    def format(self) -> Format:
+        return next(f for f in FORMATS if f.name == self.format_name)
+
+    def make(self, folder: Path, splats: Splats) -> Path:
+        path = folder / self.file_name
+        assert write_splats(path, splats, options=WriteOptions(**self.options)) == bytes_of(path)
+        return path
+
+    def write(self, path: Path, source: Source) -> int:
+        assert self.format.write is not None
+        return self.format.write(path, source, WriteOptions(**self.options))
+
+    def test_values_at_the_edges(self, tmp_path: Path) -> None:
+        """Opacities 0, 1 and above, the smallest scales, one splat: clipped, not refused."""
+        splats = random_splats(4, self.degrees[-1])
+        splats.opacities[:] = 0, 1, 2.5, 0.5
+        splats.scales[1] = np.finfo(np.float32).tiny
+        got, _ = read_splats(self.make(tmp_path, splats))
+        got = in_order_of(got, splats) if self.reorders else got
+        np.testing.assert_allclose(got.opacities, [0, 1, 1, 0.5], atol=max(1e-6, self.tolerance.get("opacities", 0)))
+        assert (got.scales[1] < 1e-4).all()
+        assert len(read_splats(self.make(tmp_path, splats.take(slice(2, 3))))[0]) == 1
+
+    def test_fewer_rows_than_promised(self, tmp_path: Path) -> None:
+        """Rows that a filter leaves out are not in the file."""
+        source = Source.of(random_splats(900, 1))
+        most = replace(source.info, splats=1500)
+        self.write(tmp_path / self.file_name, Source(most, source.read))
+        got, info = read_splats(tmp_path / self.file_name)
+        assert len(got) == info.splats == 900
+
+    def test_whole_or_nothing(self, tmp_path: Path) -> None:
+        """A source that fails half-way leaves what stood there, and nothing beside it."""
+
+        def read(rows: int, dropped: Counter[str]) -> Iterator[Splats]:
+            yield random_splats(600, 0)
+            raise FormatError("half.way: the source ends here")
+
+        info = SourceInfo(Path("half.way"), "test", 1200, 0, 0)
+        folder = tmp_path / "empty"
+        folder.mkdir()
+        with pytest.raises(FormatError, match="the source ends here"):
+            self.write(folder / self.file_name, Source(info, read))
+        assert [p for p in folder.rglob("*") if p.is_file()] == []
+        path = self.make(tmp_path, random_splats(50, 0))
+        before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+        with pytest.raises(FormatError, match="the source ends here"):
+            self.write(path, Source(info, read))
+        assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+    def test_same_bytes_twice(self, tmp_path: Path) -> None:
+        splats = random_splats(3000, self.degrees[-1])
+        path = self.make(tmp_path, splats)
+        before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+        assert self.make(tmp_path, splats) == path
+        assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+    def test_memory_of_writing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Peak of NumPy's and Python's allocations; libraries' own are measured by the figures."""
+        if not self.bounded:
+            return
+        monkeypatch.setattr(ordering, "MEMORY_ROWS", 8192)
+        monkeypatch.setattr(ordering, "BUCKET_ROWS", 4096)
+        peaks = []
+        for parts in (20, 200):
+
+            def read(rows: int, dropped: Counter[str], parts: int = parts) -> Iterator[Splats]:
+                for seed in range(parts):
+                    yield random_splats(1000, self.degrees[-1], seed)
+
+            source = Source(SourceInfo(Path("many"), "test", 1000 * parts, self.degrees[-1], 0), read)
+            tracemalloc.start()
+            self.write(tmp_path / self.file_name, source)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        assert peaks[1] < 1.3 * peaks[0], peaks
+
+
+def bytes_of(path: Path) -> int:
+    """Bytes of a file, or of all files of the folder that a meta.json stands in."""
+    files = path.parent.iterdir() if path.name == "meta.json" else [path]
+    return sum(file.stat().st_size for file in files)
 
 
 def peak_bytes() -> int:

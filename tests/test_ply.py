@@ -12,22 +12,18 @@ import pytest
 from plyfile import PlyData, PlyElement
 
 from splatlens.converters import open_source, read_splats, write_splats
-from splatlens.converters.ply import write_ply
 from splatlens.viewer.errors import FormatError, LensError, UnsupportedError
 from splatlens.viewer.splats import Splats
-from tests.conformance import ReaderConformance, assert_same, random_splats
+from tests.conformance import ReaderConformance, WriterConformance, assert_same, random_splats
 
 #: exp(log(x)) and sigmoid(logit(x)) through float32: a few units in the last place of a value near 10.
 ACTIVATION = {"scales": 4e-6, "opacities": 2e-6, "quats": 2e-7}
 
 
-class TestPly(ReaderConformance):
+class TestPly(WriterConformance):
     format_name = "3dgs-ply"
+    file_name = "scene.ply"
     tolerance = ACTIVATION
-
-    def make(self, folder: Path, splats: Splats) -> Path:
-        write_splats(folder / "scene.ply", splats)
-        return folder / "scene.ply"
 
 
 class TestAsciiPly(ReaderConformance):
@@ -175,7 +171,7 @@ def test_against_plyfile(tmp_path: Path) -> None:
     for text, order in ((True, "="), (False, "<"), (False, ">")):
         PlyData([PlyElement.describe(table, "vertex")], text, order).write(tmp_path / "theirs.ply")
         assert_same(read_splats(tmp_path / "theirs.ply")[0], want, ACTIVATION)
-    write_ply(tmp_path / "ours.ply", want)
+    write_splats(tmp_path / "ours.ply", want)
     vertex = PlyData.read(tmp_path / "ours.ply")["vertex"]
     assert [p.name for p in vertex.properties] == list(columns)
     for name, values in columns.items():
@@ -384,7 +380,7 @@ def test_paths_that_are_no_file(tmp_path: Path) -> None:
 
 def test_writer_refuses_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     splats = random_splats(3, 0)
-    with pytest.raises(UnsupportedError, match=r"cannot write \.obj; writable are \.ply"):
+    with pytest.raises(UnsupportedError, match=r"cannot write \.obj; writable are \.lens, \.ply"):
         write_splats(tmp_path / "a.obj", splats)
     with pytest.raises(LensError, match="cannot write here"):
         write_splats(tmp_path / "missing" / "a.ply", splats)

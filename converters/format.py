@@ -1,0 +1,66 @@
+"""What a format is: how to know its files, read them and write them, and what it keeps, in words for the documents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from splatlens.converters.source import Source
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How to read where a file alone does not decide.
+
+    lod: the level of a source that has several, 0 the finest. as_stored: take coordinates as they stand in the file
+    where the format's specification asks for a turn (SPZ and glTF store right-up-back), for files of tools that
+    never turned them.
+    """
+
+    lod: int = 0
+    as_stored: bool = False
+
+
+@dataclass(frozen=True)
+class WriteOptions:
+    """How to write. spz_version: 3 (gzip) or 4 (Zstandard). progress: hears the share done, 0 to 1."""
+
+    spz_version: int = 4
+    progress: Callable[[float], None] = field(default=lambda share: None, compare=False)
+
+
+class Write(Protocol):
+    """A writer: reads `source` in chunks, once or several times, and returns the bytes written.
+
+    Whole or not at all: nothing is left half-written. Raises LensError.
+    """
+
+    def __call__(self, path: Path, source: Source, options: WriteOptions) -> int: ...
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format.
+
+    name: as reports call it; title: as people do. extensions: how file names end, also whole names (meta.json).
+    sniff(first 64 bytes, path): whether a file or folder is one, by content. open: facts at once, rows when asked for.
+    options: fields of ReadOptions and WriteOptions that it heeds; the others must stay at their defaults.
+    reads, writes, loses: cells of the table in docs/formats.md; loses is what a file of it cannot hold.
+    """
+
+    name: str
+    title: str
+    extensions: tuple[str, ...]
+    sniff: Callable[[bytes, Path], bool]
+    open: Callable[[Path, ReadOptions], Source]
+    write: Write | None = None
+    options: tuple[str, ...] = ()
+    reads: str = ""
+    writes: str = ""
+    loses: str = ""
+
+    def matches(self, name: str) -> int:
+        """Length of the extension that a file name ends with, 0 for none: the longest of all formats counts."""
+        return max((len(e) for e in self.extensions if name.lower().endswith(e)), default=0)

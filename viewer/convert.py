@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 import splatlens
 from splatlens.viewer.camera import Camera
+from splatlens.viewer.errors import LensError
 from splatlens.viewer.lens import SplatsLayer, WriteReport, write_lens
 from splatlens.viewer.scene import Kernel, SceneInfo
 from splatlens.viewer.splats import Splats
@@ -33,6 +34,20 @@ class ChunkedSource(Protocol):
     def chunks(self) -> Iterator[Splats]: ...
 
 
+def _identity() -> NDArray[np.float64]:
+    return np.eye(4)
+
+
+@dataclass(frozen=True)
+class SourceLayer:
+    """What becomes one layer of kind `splats`. transform: (4, 4) layer to world, affine. kernel: its blur."""
+
+    source: Splats | ChunkedSource
+    name: str = ""
+    transform: NDArray[np.float64] = field(default_factory=_identity)
+    kernel: Kernel = field(default_factory=Kernel)
+
+
 @dataclass(frozen=True)
 class ConvertReport:
     """seconds: of the whole call, tree_seconds of it for the tree. peak_bytes: largest resident memory of this process
@@ -45,7 +60,7 @@ class ConvertReport:
 
 
 def build_lens(
-    source: Splats | ChunkedSource,
+    layers: Splats | ChunkedSource | Sequence[SourceLayer],
     path: str | Path,
     info: SceneInfo | None = None,
     progress: Callable[[float], None] | None = None,
@@ -54,23 +69,32 @@ def build_lens(
     name: str = "",
     workers: int = 2,
 ) -> ConvertReport:
-    """Writes a scene of one splats layer. `progress` hears the share done, 0 to 1.
+    """Writes a scene of splats layers, drawn in the order given where depths are equal. `progress` hears the share
+    done, 0 to 1.
 
-    Where `info` has no start camera, the first training camera is it, or one that frames the scene. Raises LensError;
-    nothing is left behind then.
+    A single source is a layer with `kernel` and `name`. Where `info` has no start camera, the first training camera is
+    it, or one that frames the scene. Raises LensError; nothing is left behind then.
     """
     start = time.perf_counter()
-    splats = source if isinstance(source, Splats) else _gather(source.chunks())
     tell = progress or (lambda share: None)
-    tree = build_tree(splats, lambda share: tell(TREE_SHARE * share))
+    chosen = layers if isinstance(layers, Sequence) else [SourceLayer(layers, name, kernel=kernel or Kernel())]
+    if not chosen:
+        raise LensError("convert: no layers given; give at least one source")
+    made: list[SplatsLayer] = []
+    means: list[NDArray[np.float32]] = []
+    for i, layer in enumerate(chosen):
+        splats = layer.source if isinstance(layer.source, Splats) else _gather(layer.source.chunks())
+        tree = build_tree(splats, lambda share, i=i: tell(TREE_SHARE * (i + share) / len(chosen)))  # type: ignore[misc]
+        made.append(SplatsLayer(tree, layer.name, layer.transform, layer.kernel))
+        matrix = np.asarray(layer.transform)
+        means.append((splats.means @ matrix[:3, :3].T + matrix[:3, 3]).astype(np.float32))
     tree_seconds = time.perf_counter() - start
     info = info or SceneInfo()
     if info.camera is None:
-        info = replace(info, camera=info.cameras[0] if info.cameras else start_camera(splats.means, info.up))
+        first = info.cameras[0] if info.cameras else start_camera(np.concatenate(means), info.up)
+        info = replace(info, camera=first)
     info = info if info.converter else replace(info, converter=f"splatlens {splatlens.__version__}")
-    del splats
-    layer = SplatsLayer(tree, name, kernel=kernel or Kernel())
-    written = write_lens(path, [layer], info, lambda share: tell(TREE_SHARE + (1 - TREE_SHARE) * share), workers)
+    written = write_lens(path, made, info, lambda share: tell(TREE_SHARE + (1 - TREE_SHARE) * share), workers)
     return ConvertReport(written, time.perf_counter() - start, tree_seconds, peak_bytes())
 
 

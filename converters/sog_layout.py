@@ -58,11 +58,13 @@ def centroids_size(entries: int, rest: int) -> tuple[int, int]:
 def log_transform(x: NDArray[Any]) -> NDArray[np.float64]:
     """sign(x) ln(|x| + 1), the scale on which centres are quantised; float64."""
     x = np.asarray(x, np.float64)
-    return np.copysign(np.log1p(np.abs(x)), x)
+    transformed: NDArray[np.float64] = np.copysign(np.log1p(np.abs(x)), x)
+    return transformed
 
 
 def inverse_log_transform(v: NDArray[Any]) -> NDArray[np.float64]:
     """sign(v) (exp(|v|) - 1); float64, infinite where that overflows."""
     v = np.asarray(v, np.float64)
     with np.errstate(over="ignore"):
-        return np.copysign(np.expm1(np.abs(v)), v)
+        x: NDArray[np.float64] = np.copysign(np.expm1(np.abs(v)), v)
+    return x

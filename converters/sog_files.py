@@ -95,8 +95,9 @@ class FolderFiles:
             return file.read(count)
 
     def read(self, name: str, limit: int) -> bytes:
-        _check_size(self.label, name, self.size(name), limit)
-        return self.head(name, limit)
+        size = self.size(name)
+        _check_size(self.label, name, size, limit)
+        return self.head(name, size)
 
     def paths(self, names: list[str]) -> tuple[Path, ...]:
         return tuple(self._path(name) for name in names)
@@ -145,7 +146,7 @@ class ZipFiles:
         if info is None:
             raise FormatError(f"{self.label}: file {name!r} is not in the archive; {_REMEDY}")
         if info.flag_bits & 1:
-            raise UnsupportedError(f"{self.label}: file {name!r} in the archive is encrypted; pack it without a password")
+            raise UnsupportedError(f"{self.label}: file {name!r} in the archive is encrypted; pack it unencrypted")
         if stat.S_ISLNK(info.external_attr >> 16):
             raise FormatError(f"{self.label}: file {name!r} in the archive is a link, expected the file; {_REMEDY}")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

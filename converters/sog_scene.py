@@ -1,8 +1,8 @@
 """An opened SOG scene: its checked facts, and the rows of its splats, decoded one picture at a time.
 
 Decoding holds one picture, 17 bytes a texel while libwebp works on it, and puts the bytes that count aside: 17 a splat,
-19 with SH, in memory up to SPOOL_BYTES and in a temporary file ($TMPDIR) beyond. Rows then come by the chunk, with 12 MB
-for the palette. A WebP picture cannot be decoded in parts, so this grows with the number of splats.
+19 with SH, in memory up to SPOOL_BYTES and in a temporary file ($TMPDIR) beyond. Rows then come by the chunk, with
+12 MB for the palette. A WebP picture cannot be decoded in parts, so this grows with the number of splats.
 """
 
 from __future__ import annotations

@@ -5,8 +5,12 @@ from __future__ import annotations
 import builtins
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
+from splatlens.converters.format import ReadOptions, WriteOptions
 from splatlens.converters.opened import Image, Progress, Scene
 from splatlens.viewer.camera import Camera
 from splatlens.viewer.errors import LensError
@@ -15,27 +19,58 @@ from splatlens.viewer.splats import Splats
 if TYPE_CHECKING:
     from splatlens.converters.convert import Converted
 
+Matrix = NDArray[np.float64]
 
-def open(path: str | Path, progress: Progress | None = None) -> Scene:
-    """Opens a .lens file or any readable source. Raises LensError."""
-    return Scene(path, progress)
+
+def open(path: str | Path, progress: Progress | None = None, *, lod: int = 0, as_stored: bool = False) -> Scene:
+    """Opens a .lens file or any readable source. Raises LensError.
+
+    lod: the level of a source that has several, 0 the finest; as_stored: see `convert`.
+    """
+    return Scene(path, progress, options=ReadOptions(lod, as_stored))
 
 
 def convert(
     inputs: str | Path | Sequence[str | Path],
     output: str | Path,
     *,
+    transform: str | Matrix | Sequence[str | Matrix] = (),
+    crop: str | Sequence[str] = (),
+    max_sh: int | None = None,
+    min_opacity: float | None = None,
+    dedupe: bool = False,
+    lod: int = 0,
+    as_stored: bool = False,
+    spz_version: int = 4,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Converted:
-    """Converts one source, or several in one coordinate frame, into the format that the output's extension names.
+    """Converts one source, or several, into the format that the output's name ends with.
 
+    Several inputs become a layer each of a .lens, and follow one another in any other format.
+    transform: (4, 4) old to new coordinates, or words such as "rotate=0,90,0 scale=2 move=0,1,0", for all inputs or one
+    for each; a .lens keeps it as the layer's matrix, other formats take similarities. crop: "x,y,z,x,y,z" keeps what
+    lies in the box, "x,y,z,radius" in the sphere, new coordinates. max_sh: highest SH degree kept; min_opacity: least
+    opacity kept, 0 to 1; dedupe: bitwise copies of a splat are left out. lod: level of a streamed SOG, 0 the finest;
+    as_stored: no turn to the 3DGS frame for SPZ and glTF files whose writer made none. spz_version: 3 or 4.
     progress hears (what, share done). Raises LensError; nothing is left half-written.
     """
     from splatlens.converters.convert import convert as run
+    from splatlens.converters.edits import make_edits
 
-    several = [inputs] if isinstance(inputs, str | Path) else list(inputs)
-    return run(several, output, force=force, progress=progress)
+    paths = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    one = isinstance(transform, str) or (isinstance(transform, np.ndarray) and transform.ndim == 2)
+    edits = make_edits(
+        len(paths),
+        cast(Sequence["str | Matrix"], [transform] if one else transform),
+        [crop] if isinstance(crop, str) else crop,
+        max_sh,
+        min_opacity,
+        dedupe,
+    )
+    write = WriteOptions(spz_version=spz_version)
+    read = ReadOptions(lod, as_stored)
+    return run(paths, output, force=force, progress=progress, edits=edits, read=read, write=write)
 
 
 def render(

@@ -16,10 +16,15 @@ import click
 from splatlens import __version__
 from splatlens.cli_output import bytes_text, facts_lines, fail, print_json, progress, warn
 from splatlens.cli_types import COLOUR, SIZE, VECTOR
+from splatlens.converters.format import ReadOptions
 from splatlens.viewer.errors import LensError
 
 PATH = click.Path(path_type=Path)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print a JSON report on stdout.")
+LOD = click.option("--lod", type=click.IntRange(0), default=0, help="Level of a streamed SOG, 0 the finest.")
+AS_STORED = click.option(
+    "--as-stored", is_flag=True, help="SPZ, glTF: coordinates as they stand, for files whose writer never turned them."
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -35,8 +40,10 @@ def cli() -> None:
 @click.argument("scene", type=PATH)
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="A free one if taken.")
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
-def view(scene: Path, port: int, no_browser: bool) -> None:
-    """Show SCENE (a .lens or .ply file, a model folder, or a folder of .lens files) in the browser.
+@LOD
+@AS_STORED
+def view(scene: Path, port: int, no_browser: bool, lod: int, as_stored: bool) -> None:
+    """Show SCENE (any readable file or folder, or a folder of .lens files) in the browser.
 
     What is no .lens yet is converted first; the result is kept, by content, in your cache folder.
     """
@@ -45,7 +52,7 @@ def view(scene: Path, port: int, no_browser: bool) -> None:
     from splatlens.server_draw import drawer
 
     with progress() as tell:
-        served, warnings = prepare(scene, tell)
+        served, warnings = prepare(scene, tell, ReadOptions(lod, as_stored))
     for message in warnings:
         warn(message)
     config = server.ServerConfig((served,), title=served.stem, draw_thumbnail=drawer())
@@ -60,17 +67,26 @@ def view(scene: Path, port: int, no_browser: bool) -> None:
 @cli.command()
 @click.argument("inputs", nargs=-1, required=True, type=PATH, metavar="IN...")
 @click.argument("output", type=PATH, metavar="OUT")
+@click.option("--transform", multiple=True, metavar="WORDS", help='Such as "rotate=0,90,0 scale=2 move=0,1,0".')
+@click.option("--crop", multiple=True, metavar="REGION", help="Keep a box x,y,z,x,y,z or a sphere x,y,z,radius.")
+@click.option("--max-sh", type=click.IntRange(0, 3), help="Leave out spherical harmonics above this degree.")
+@click.option("--min-opacity", type=click.FloatRange(0, 1), help="Leave out splats less opaque.")
+@click.option("--dedupe", is_flag=True, help="Leave out splats that are copies of others.")
+@LOD
+@AS_STORED
+@click.option("--spz-version", type=click.Choice(["3", "4"]), default="4", show_default=True, help="Of SPZ written.")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @JSON
-def convert(inputs: tuple[Path, ...], output: Path, force: bool, as_json: bool) -> None:
-    """Convert files or model folders into OUT (.lens or .ply, by extension).
+def convert(inputs: tuple[Path, ...], output: Path, as_json: bool, spz_version: str, **options: Any) -> None:
+    """Convert files or folders into OUT, in the format that its name ends with (docs/formats.md).
 
-    Several inputs must share one coordinate frame; they become one scene.
+    Several inputs become a layer each of a .lens, and follow one another in any other format. --transform and --crop
+    count for all inputs, or are given once for each; transforms come first.
     """
     from splatlens import api
 
     with progress() as tell:
-        report = api.convert(inputs, output, force=force, progress=tell)
+        report = api.convert(inputs, output, progress=tell, spz_version=int(spz_version), **options)
     if as_json:
         print_json(report.to_json())
         return
@@ -85,12 +101,13 @@ def convert(inputs: tuple[Path, ...], output: Path, force: bool, as_json: bool) 
 
 @cli.command()
 @click.argument("file", type=PATH)
+@LOD
 @JSON
-def info(file: Path, as_json: bool) -> None:
+def info(file: Path, lod: int, as_json: bool) -> None:
     """Say what FILE (or a model folder) is and holds, without reading its splats."""
     from splatlens import api
 
-    with api.open(file) as scene:
+    with api.open(file, lod=lod) as scene:
         facts = scene.facts()
     if as_json:
         print_json(facts)
@@ -111,6 +128,8 @@ def info(file: Path, as_json: bool) -> None:
 @click.option("--budget", type=click.IntRange(1), help="Draw at most so many splats, by level of detail.")
 @click.option("--background", type=COLOUR, help="0..1 each. Default: the scene's.")
 @click.option("--reference", is_flag=True, help="Draw with the NumPy reference instead of the shaders.")
+@LOD
+@AS_STORED
 @JSON
 def render(
     scene: Path,
@@ -118,6 +137,8 @@ def render(
     budget: int | None,
     background: tuple[float, float, float] | None,
     reference: bool,
+    lod: int,
+    as_stored: bool,
     as_json: bool,
     **views: Any,
 ) -> None:
@@ -129,7 +150,7 @@ def render(
     from splatlens.cli_render import Views, draw
 
     options = {"budget": budget, "background": background, "reference": reference}
-    drawn = draw(scene, out, Views(**views), options)
+    drawn = draw(scene, out, Views(**views), options, ReadOptions(lod, as_stored))
     if as_json:
         print_json({"pictures": [{"path": str(path), "seconds": seconds} for path, seconds in drawn]})
     else:

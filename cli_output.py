@@ -31,18 +31,23 @@ def progress() -> Iterator[Callable[[str, float], None]]:
 
 
 class _Lines:
-    """A line when something has taken more than PATIENCE, then every LINE_EVERY seconds, and one when it is done."""
+    """A line when something has taken more than PATIENCE, then every LINE_EVERY seconds, and one when it is done.
+
+    What is read and written at once is told of in turns: each has its own clock.
+    """
 
     def __init__(self) -> None:
-        self.what, self.next, self.shown = "", 0.0, False
+        self.next: dict[str, float] = {}
+        self.shown: set[str] = set()
 
     def tell(self, what: str, share: float) -> None:
         now = time.monotonic()
-        if what != self.what:
-            self.what, self.next, self.shown = what, now + PATIENCE, False
-        if now >= self.next or (share >= 1 and self.shown):
+        if now >= self.next.setdefault(what, now + PATIENCE) or (share >= 1 and what in self.shown):
             click.echo(f"{what}: {share:.0%}", err=True)
-            self.next, self.shown = now + LINE_EVERY, share < 1
+            self.next[what] = now + LINE_EVERY
+            self.shown.add(what)
+            if share >= 1:
+                self.shown.discard(what)
 
 
 class _Bar:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from splatlens.cli_output import progress
+from splatlens.converters.format import ReadOptions
 from splatlens.converters.opened import Scene
 from splatlens.viewer.camera import Camera
 from splatlens.viewer.camera_files import read_cameras
@@ -73,9 +74,11 @@ def output_paths(out: Path, numbers: list[int]) -> list[Path]:
     return [out.with_name(_PATTERN.sub(f"{i:{places[0]}d}", out.name)) for i in numbers]
 
 
-def draw(scene_path: Path, out: Path, views: Views, options: dict[str, Any]) -> list[tuple[Path, float]]:
+def draw(
+    scene_path: Path, out: Path, views: Views, options: dict[str, Any], read: ReadOptions = ReadOptions()
+) -> list[tuple[Path, float]]:
     """Draws every view; (file, seconds) of each. `options` are those of Scene.render. Raises LensError."""
-    with progress() as tell, Scene(scene_path, tell) as scene:
+    with progress() as tell, Scene(scene_path, tell, options=read) as scene:
         chosen = choose_cameras(views, scene.up)
         paths = output_paths(out, [i for i, _ in chosen])
         drawn = []

@@ -18,6 +18,7 @@ from urllib.parse import quote, urlsplit
 from splatlens import __version__
 from splatlens.converters import find_format, open_source
 from splatlens.converters.convert import convert
+from splatlens.converters.format import ReadOptions
 from splatlens.viewer.errors import LensError
 from splatlens.viewer.lens_layout import VERSION
 from splatlens.viewer.lens_reader import LensReader
@@ -39,9 +40,11 @@ def cache_folder(environment: Mapping[str, str] = os.environ, platform: str = sy
     return Path(environment.get("XDG_CACHE_HOME") or home / ".cache") / "splatlens"
 
 
-def content_key(files: tuple[Path, ...], tell: Callable[[str, float], None]) -> str:
-    """A name for what these files hold and for what makes .lens of it. Raises LensError."""
-    digest = hashlib.sha256(f"splatlens {__version__}, .lens {VERSION}".encode())
+def content_key(
+    files: tuple[Path, ...], tell: Callable[[str, float], None], options: ReadOptions = ReadOptions()
+) -> str:
+    """A name for what these files hold, for how they are read and for what makes .lens of it. Raises LensError."""
+    digest = hashlib.sha256(f"splatlens {__version__}, .lens {VERSION}, {options}".encode())
     total, done = 0, 0
     try:
         total = sum(file.stat().st_size for file in files)
@@ -57,7 +60,9 @@ def content_key(files: tuple[Path, ...], tell: Callable[[str, float], None]) -> 
     return digest.hexdigest()[:32]
 
 
-def prepare(path: Path, tell: Callable[[str, float], None]) -> tuple[Path, tuple[str, ...]]:
+def prepare(
+    path: Path, tell: Callable[[str, float], None], options: ReadOptions = ReadOptions()
+) -> tuple[Path, tuple[str, ...]]:
     """What to serve for a path, and warnings: a .lens file or a folder of them as it is, anything else converted once.
 
     Raises LensError.
@@ -67,10 +72,10 @@ def prepare(path: Path, tell: Callable[[str, float], None]) -> tuple[Path, tuple
     if find_format(path).name == "lens":
         LensReader.open(path).close()  # a damaged file is better named here than in the browser
         return path, ()
-    info = open_source(path).info
+    info = open_source(path, options).info
     folder = cache_folder() / "scenes"
     stem = path.resolve().name if path.is_dir() else path.stem
-    converted = folder / content_key(info.files, tell) / f"{stem}.lens"
+    converted = folder / content_key(info.files, tell, options) / f"{stem}.lens"
     with contextlib.suppress(LensError, OSError):
         LensReader.open(converted).close()
         os.utime(converted)  # used now: the last to be pruned
@@ -80,7 +85,7 @@ def prepare(path: Path, tell: Callable[[str, float], None]) -> tuple[Path, tuple
     except OSError as error:
         why = f"cannot make the cache folder {converted.parent}: {error.strerror or error}"
         raise LensError(f"{path}: {why}; set SPLATLENS_CACHE to a folder of yours") from error
-    report = convert([path], converted, force=True, progress=tell)
+    report = convert([path], converted, force=True, progress=tell, read=options)
     prune(folder, CACHE_BYTES, keep=converted)
     return converted, report.inputs[0].warnings
 

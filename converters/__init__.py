@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
-from splatlens.converters import lens, model_folder, ply
+from splatlens.converters import lens, model_folder, ply, sog, splat
+from splatlens.converters.filters import Tally, max_sh
 from splatlens.converters.format import Format, ReadOptions, WriteOptions
 from splatlens.converters.sidecar import with_sidecars
 from splatlens.converters.source import CHUNK_ROWS, Source, SourceInfo, activate, checked
@@ -18,14 +18,16 @@ from splatlens.viewer.splats import Splats
 
 __all__ = [
     "CHUNK_ROWS", "FORMATS", "Format", "ReadOptions", "Source", "SourceInfo", "WriteOptions", "activate", "checked",
-    "find_format", "find_writer", "open_source", "read_splats", "write_splats",
+    "find_format", "find_writer", "open_source", "read_splats", "require_heeded", "write_splats",
 ]  # fmt: skip
 
 #: In the order in which they are tried.
 FORMATS = (
     lens.FORMAT,
+    sog.FORMAT,
     model_folder.FORMAT,
     ply.FORMAT,
+    splat.FORMAT,  # no magic: last
 )
 
 #: Bytes of a file that are enough to know its format.
@@ -58,14 +60,20 @@ def find_format(path: Path) -> Format:
     )
 
 
+def require_heeded(path: Path, known: Format, options: ReadOptions | WriteOptions) -> None:
+    """Raises LensError where an option is given that the format has no use for."""
+    for field in fields(options):
+        given = field.compare and getattr(options, field.name) != field.default
+        if given and field.name not in known.options:
+            switch = "--" + field.name.replace("_", "-")
+            raise LensError(f"{path}: {switch} has no meaning for {known.title}; leave it out")
+
+
 def open_source(path: str | Path, options: ReadOptions = ReadOptions()) -> Source:
     """Opens a file or folder: facts now, splats when asked for. Raises LensError."""
     path = Path(path)
     known = find_format(path)
-    for field in fields(options):
-        if field.name not in known.options and getattr(options, field.name) != field.default:
-            switch = "--" + field.name.replace("_", "-")
-            raise LensError(f"{path}: {switch} has no meaning for {known.title}; leave it out")
+    require_heeded(path, known, options)
     try:
         source = known.open(path, options)
         return Source(with_sidecars(source.info), source.read)
@@ -80,26 +88,20 @@ def read_splats(
 
     `progress` gets the fraction read, 0..1. Raises LensError, also where not one row is usable.
     """
-    source = open_source(path, options)
-    dropped: Counter[str] = Counter()
+    tally = Tally(open_source(path, options), progress or (lambda share: None))
+    info = tally.source.info
     # One allocation, at most a small multiple of the file: readers check the count against its size.
-    n, like = source.info.splats, Splats.empty(source.info.sh_degree)
+    n, like = info.splats, Splats.empty(info.sh_degree)
     arrays = {f.name: np.empty((n, *getattr(like, f.name).shape[1:]), np.float32) for f in fields(Splats)}
     done = 0
-    for part in source.chunks(dropped=dropped):
+    for part in tally.source.chunks():
         for name, array in arrays.items():
             array[done : done + len(part)] = getattr(part, name)
         done += len(part)
-        if progress is not None:
-            progress(min(1.0, (done + dropped.total()) / source.info.splats))
-    counts = dict(sorted(dropped.items()))
-    reasons = ", ".join(f"{count} with {reason}" for reason, count in counts.items())
     if done == 0:
+        reasons = ", ".join(f"{count} with {reason}" for reason, count in sorted(tally.dropped.items()))
         raise FormatError(f"{path}: none of the {n} splats is usable ({reasons}); export the scene again")
-    info = replace(source.info, dropped=counts)
-    if counts:
-        info = info.with_warnings(f"{dropped.total()} of {info.splats} splats dropped: {reasons}")
-    return Splats(**{name: array[:done] for name, array in arrays.items()}), info
+    return Splats(**{name: array[:done] for name, array in arrays.items()}), tally.facts()
 
 
 def write_splats(
@@ -107,9 +109,10 @@ def write_splats(
 ) -> int:
     """Writes splats in the format that the name ends with; the bytes written. Raises UnsupportedError for no format."""
     path = Path(path)
-    write = find_writer(path).write
-    assert write is not None
-    return write(path, Source.of(splats, info), options)
+    known = find_writer(path)
+    require_heeded(path, known, options)
+    assert known.write is not None
+    return known.write(path, max_sh(Source.of(splats, info), known.sh_degree), options)
 
 
 def find_writer(path: Path) -> Format:

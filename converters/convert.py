@@ -1,20 +1,27 @@
-"""Any readable sources into one file: read, made one, and written in the format that the output's extension names."""
+"""Any readable sources into one file: read, edited, and written in the format that the output's extension names."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from splatlens.converters import SourceInfo, find_writer, read_splats, write_splats
-from splatlens.viewer.convert import build_lens, peak_bytes
-from splatlens.viewer.errors import LensError
+from splatlens.converters import find_format, find_writer, lens, open_source, require_heeded
+from splatlens.converters.edits import Edits
+from splatlens.converters.filters import EmptyError, Tally, joined, max_sh, moved, moved_info, non_empty
+from splatlens.converters.format import ReadOptions, WriteOptions
+from splatlens.converters.source import Source, SourceInfo
+from splatlens.viewer.convert import SourceLayer, build_lens, peak_bytes
+from splatlens.viewer.errors import FormatError, LensError
 from splatlens.viewer.scene import Kernel, SceneInfo
-from splatlens.viewer.splats import Splats
 
+#: Facts of a written .lens that a report has.
+WRITTEN = ("clusters", "pages", "stored", "coarse_splats", "parts")
+READ_NAMES = {field.name for field in fields(ReadOptions)}
 #: Hears what is being done and the share of it that is done, 0 to 1.
 Progress = Callable[[str, float], None]
 
@@ -44,9 +51,16 @@ class Converted:
 
 
 def convert(
-    inputs: Sequence[str | Path], output: str | Path, *, force: bool = False, progress: Progress | None = None
+    inputs: Sequence[str | Path],
+    output: str | Path,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+    edits: Edits = Edits(),
+    read: ReadOptions = ReadOptions(),
+    write: WriteOptions = WriteOptions(),
 ) -> Converted:
-    """Converts one or more sources, in one coordinate frame, into one file.
+    """Converts one or more sources into one file: each a layer of a .lens, all after another in any other format.
 
     Raises LensError: an input that cannot be read, inputs that do not go together, an output that exists (unless
     `force`) or cannot be written. Nothing is left half-written.
@@ -57,28 +71,85 @@ def convert(
     check_output(output, force)
     if not inputs:
         raise LensError("convert: no input given; name at least one file or folder")
-    read = []
     for path in map(Path, inputs):
         if output.exists() and path.exists() and output.samefile(path):
             raise LensError(f"{output}: is both input and output; name another output")
-        read.append(read_splats(path, partial(tell, f"reading {path.name}")))
-    infos = tuple(info for _, info in read)
-    merged = merge_info(infos)
-    splats = read[0][0] if len(read) == 1 else Splats.concatenate([part for part, _ in read])
-    del read
-    details: dict[str, Any] = {}
-    if output.suffix.lower() == ".lens":
-        kernel = Kernel() if merged.dilation is None else Kernel(merged.dilation)
-        kernel = replace(kernel, antialias=bool(merged.antialias))
-        report = build_lens(splats, output, scene_info(merged), partial(tell, "converting"), kernel=kernel)
-        written = report.written
-        details = {"tree_seconds": report.tree_seconds, "clusters": written.clusters, "pages": written.pages}
-        details |= {"stored": written.stored, "coarse_splats": written.coarse_splats, "parts": written.parts}
-    else:
-        write_splats(output, splats, merged)
-    seconds = time.perf_counter() - start
-    size = output.stat().st_size
-    return Converted(output, len(splats), splats.sh_degree, size, seconds, peak_bytes(), infos, details)
+    opened = _open_all([Path(path) for path in inputs], read)
+    tallies = [Tally(source, partial(tell, f"reading {source.info.path.name}")) for source in edits.apply(opened)]
+    make = _into_lens if output.suffix.lower() == ".lens" else _into_flat
+    size, details = make(tallies, output, edits, write, tell)
+    infos = tuple(tally.facts() for tally in tallies)
+    splats, degree = sum(tally.splats for tally in tallies), details.pop("sh_degree")
+    return Converted(output, splats, degree, size, time.perf_counter() - start, peak_bytes(), infos, details)
+
+
+def _open_all(paths: Sequence[Path], options: ReadOptions) -> list[Source]:
+    """Opens every input; an option counts for those whose format heeds it, and must count for one at least."""
+    heeded = [find_format(path).options for path in paths]
+    for field in fields(options):
+        if getattr(options, field.name) != field.default and not any(field.name in names for names in heeded):
+            open_source(paths[0], options)  # says what it has no meaning for
+    return [
+        open_source(path, replace(ReadOptions(), **{name: getattr(options, name) for name in READ_NAMES & set(names)}))
+        for path, names in zip(paths, heeded, strict=True)
+    ]
+
+
+def _into_lens(
+    tallies: list[Tally], output: Path, edits: Edits, write: WriteOptions, tell: Progress
+) -> tuple[int, dict[str, Any]]:
+    """A layer for each input; bytes and details."""
+    require_heeded(output, lens.FORMAT, write)
+    layers, infos, names = [], [], Counter[str]()
+    for i, tally in enumerate(tallies):
+        info, matrix = tally.source.info, edits.matrix(i)
+        if len(tallies) > 1 and edits.removes and tally.count() == 0:
+            continue  # a tile outside of the crop is no fault
+        stem = info.path.resolve().stem
+        names[stem] += 1
+        name = stem if names[stem] == 1 else f"{stem} {names[stem]}"
+        kernel = Kernel(Kernel().dilation if info.dilation is None else info.dilation, bool(info.antialias))
+        layers.append(SourceLayer(non_empty(tally.source), name, matrix, kernel))
+        infos.append(moved_info(info, matrix))
+    if not layers:
+        raise nothing_left(tallies)
+    try:
+        report = build_lens(layers, output, scene_info(merge_info(infos)), partial(tell, "converting"))
+    except EmptyError:
+        raise nothing_left(tallies) from None
+    written = report.written
+    details: dict[str, Any] = {name: getattr(written, name) for name in WRITTEN}
+    details |= {"tree_seconds": report.tree_seconds, "sh_degree": max(info.sh_degree for info in infos)}
+    return written.bytes, details
+
+
+def _into_flat(
+    tallies: list[Tally], output: Path, edits: Edits, write: WriteOptions, tell: Progress
+) -> tuple[int, dict[str, Any]]:
+    """All rows after another, transforms applied; bytes and details."""
+    known = find_writer(output)
+    require_heeded(output, known, write)
+    sources = [moved(tally.source, edits.matrix(i)) for i, tally in enumerate(tallies)]
+    require_one_kernel([source.info for source in sources])
+    whole = joined(sources)
+    source = max_sh(Source(merge_info([s.info for s in sources], whole.info), whole.read), known.sh_degree)
+    assert known.write is not None
+    try:
+        size = known.write(output, non_empty(source), replace(write, progress=partial(tell, "writing")))
+    except EmptyError:
+        raise nothing_left(tallies) from None
+    return size, {"sh_degree": source.info.sh_degree}
+
+
+def nothing_left(tallies: Sequence[Tally]) -> LensError:
+    """Why there is nothing to write."""
+    dropped = sum((tally.dropped for tally in tallies), Counter())
+    total = sum(tally.source.info.splats for tally in tallies)
+    names = ", ".join(str(tally.source.info.path) for tally in tallies)
+    if dropped.total() == total:
+        reasons = ", ".join(f"{count} with {reason}" for reason, count in sorted(dropped.items()))
+        return FormatError(f"{names}: none of the {total} splats is usable ({reasons}); export the scene again")
+    return LensError(f"{names}: the filters leave none of the {total} splats; loosen crop or opacity")
 
 
 def check_output(output: Path, force: bool) -> None:
@@ -89,25 +160,32 @@ def check_output(output: Path, force: bool) -> None:
         raise LensError(f"{output}: is a folder; name a file in it")
     if output.exists() and not force:
         raise LensError(f"{output}: exists already; give --force to replace it, or another name")
-    if not output.parent.is_dir():
-        raise LensError(f"{output.parent}: no such folder; make it first")
+    folder = output.parent
+    if output.name.lower() == "meta.json" and not folder.is_dir():
+        folder = folder.parent  # the writer makes the folder that its files stand in
+    if not folder.is_dir():
+        raise LensError(f"{folder}: no such folder; make it first")
 
 
-def merge_info(infos: Sequence[SourceInfo]) -> SourceInfo:
-    """One scene's facts of several sources': the first that says something counts, cameras are all kept.
-
-    Raises LensError where they were trained with different kernels.
-    """
-    first = infos[0]
+def require_one_kernel(infos: Sequence[SourceInfo]) -> None:
+    """Raises LensError where inputs were trained with different kernels: a flat format has one at most."""
     kernels = {(bool(info.antialias), info.dilation or Kernel().dilation) for info in infos}
     if len(kernels) > 1:
         each = [f"{i.path.name}: antialias {bool(i.antialias)}, dilation {i.dilation or 'not said'}" for i in infos]
-        why = f"inputs trained with different kernels do not go into one scene ({'; '.join(each)})"
-        raise LensError(f"convert: {why}; convert each alone")
+        why = f"inputs trained with different kernels do not go into one flat file ({'; '.join(each)})"
+        raise LensError(f"convert: {why}; write a .lens, or convert each alone")
+
+
+def merge_info(infos: Sequence[SourceInfo], like: SourceInfo | None = None) -> SourceInfo:
+    """One scene's facts of several sources': the first that says something counts, cameras are all kept.
+
+    like: what everything else is taken from, None for the first.
+    """
+    first = infos[0]
     found: dict[str, Any] = {}
     for name in ("up", "background", "camera", "title", "attribution", "licence"):
         found[name] = next((value for info in infos if (value := getattr(info, name))), getattr(first, name))
-    return replace(first, cameras=tuple(camera for info in infos for camera in info.cameras), **found)
+    return replace(like or first, cameras=tuple(camera for info in infos for camera in info.cameras), **found)
 
 
 def scene_info(info: SourceInfo) -> SceneInfo:

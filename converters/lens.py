@@ -10,7 +10,8 @@ import numpy as np
 
 from splatlens.converters.format import Format, ReadOptions
 from splatlens.converters.source import Source, SourceInfo
-from splatlens.viewer.errors import UnsupportedError
+from splatlens.converters.transform import similarity, transformed
+from splatlens.viewer.errors import LensError, UnsupportedError
 from splatlens.viewer.lens_layout import CLUSTER_SPLATS, MAGIC
 from splatlens.viewer.splats import Splats
 
@@ -31,8 +32,10 @@ def open_lens(path: Path, options: ReadOptions = ReadOptions()) -> Source:
     for i, layer in enumerate(layers):
         if layer.splats is None:
             raise UnsupportedError(f"{path}: layer {i} of kind {layer.kind!r} has no splats; give another file")
-        if not np.array_equal(layer.transform, np.eye(4)):
-            raise UnsupportedError(f"{path}: layer {i} is moved by a transform, which cannot be applied to splats yet")
+        try:
+            similarity(layer.transform)
+        except LensError as error:
+            raise UnsupportedError(f"{path}: layer {i}: {error}") from error
     kernels = [layer.splats.kernel for layer in layers if layer.splats]
     if len(set(kernels)) > 1:
         raise UnsupportedError(f"{path}: its layers were trained with different kernels; they cannot be made one")
@@ -59,12 +62,14 @@ def open_lens(path: Path, options: ReadOptions = ReadOptions()) -> Source:
         from splatlens.viewer.paged import LensPages  # imports wgpu: half a second that no other format needs
 
         with LensReader.open(path) as opened:
-            for layer in opened.splats_layers.values():
-                pages = LensPages(layer)
+            for index, layer in opened.splats_layers.items():
+                pages, matrix = LensPages(layer), layers[index].transform
                 leaves = np.flatnonzero(pages.nodes.child_count == 0)
                 step = max(1, rows // CLUSTER_SPLATS)
                 for start in range(0, len(leaves), step):
                     part = pages.splats(leaves[start : start + step]).with_sh_degree(info.sh_degree)
+                    if not np.array_equal(matrix, np.eye(4)):
+                        part = transformed(part, matrix)
                     for first in range(0, len(part), rows):
                         yield part.take(slice(first, first + rows))
 
@@ -78,5 +83,6 @@ FORMAT = Format(
     sniff,
     open_lens,
     reads="full detail of every splats layer, cameras and facts",
-    loses="nothing but quantisation (docs/format-payload.md)",
+    writes="a tree of levels of detail, a layer for each input, pages for streaming",
+    loses="full float32: splats are quantised",
 )

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from splatlens.converters import SourceInfo, find_format, open_source, read_splats
+from splatlens.converters import SourceInfo, find_format, lens, open_source, read_splats, require_heeded
+from splatlens.converters.format import ReadOptions
 from splatlens.viewer.camera import Camera
 from splatlens.viewer.splats import Splats
 
@@ -33,10 +34,14 @@ class Scene:
     """
 
     def __init__(
-        self, path: str | Path, progress: Progress | None = None, renderer: Renderer | None = None
+        self,
+        path: str | Path,
+        progress: Progress | None = None,
+        renderer: Renderer | None = None,
+        options: ReadOptions = ReadOptions(),
     ) -> None:
         """Raises LensError. progress: hears of reading and of building the tree; renderer: None makes one if needed."""
-        self.path = Path(path)
+        self.path, self._options = Path(path), options
         self.format = find_format(self.path).name
         self._tell = progress or (lambda what, share: None)
         self._reader: LensReader | None = None
@@ -45,11 +50,12 @@ class Scene:
         self._layers: dict[bool, list[Layer]] = {}
         self._renderer = renderer
         if self.format == "lens":
+            require_heeded(self.path, lens.FORMAT, options)
             from splatlens.viewer.lens_reader import LensReader
 
             self._reader = LensReader.open(self.path)
         else:
-            self._source = open_source(self.path).info
+            self._source = open_source(self.path, options).info
 
     def close(self) -> None:
         """Closes the file; pictures can no longer be drawn of a .lens scene."""
@@ -111,7 +117,8 @@ class Scene:
     def read(self) -> Splats:
         """All splats at full detail; of a .lens file as it stores them. Raises LensError."""
         if self._splats is None:
-            self._splats, info = read_splats(self.path, lambda share: self._tell(f"reading {self.path.name}", share))
+            what = f"reading {self.path.name}"
+            self._splats, info = read_splats(self.path, lambda share: self._tell(what, share), self._options)
             if self._source is not None:
                 self._source = info
         return self._splats

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from splatlens.viewer.camera import Camera
 from splatlens.viewer.errors import LensError
 from splatlens.viewer.reference import sh_basis
 from splatlens.viewer.splats import SH_COEFFICIENTS, Splats
@@ -49,13 +51,22 @@ def transformed(splats: Splats, matrix: F64) -> Splats:
     return Splats(means.astype(np.float32), quats, scales, splats.opacities, turn_sh(splats.sh, turn))
 
 
+def moved_camera(camera: Camera, matrix: F64) -> Camera:
+    """The camera that sees the world after `matrix`, a similarity that is no mirror image, as it saw it before."""
+    scale, _ = similarity(matrix)
+    view = camera.world_to_camera @ np.linalg.inv(matrix)
+    view[:3] *= scale  # its own axes keep their length: depths grow with the world
+    return replace(camera, world_to_camera=view)
+
+
 def turn_sh(sh: NDArray[np.float32], turn: F64) -> NDArray[np.float32]:
     """SH (N, K, 3) of the function d -> f(turn^-1 d); turn: orthogonal (3, 3)."""
     out = sh.copy()
     for degree, block in enumerate(_sh_blocks(turn.tobytes()), start=1):
         rows = slice(degree * degree, (degree + 1) ** 2)
         if rows.stop <= sh.shape[1]:
-            out[:, rows] = np.einsum("ij,njc->nic", block, sh[:, rows].astype(np.float64))
+            band = sh[:, rows].transpose(0, 2, 1).reshape(3 * len(sh), len(block))  # one product, not N small ones
+            out[:, rows] = (band @ block.T).reshape(len(sh), 3, len(block)).transpose(0, 2, 1)
     return out
 
 

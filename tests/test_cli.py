@@ -21,7 +21,7 @@ import pytest
 from splatlens import api, cli, cli_output, cli_view
 from splatlens.cli_render import Views, choose_cameras, output_paths
 from splatlens.converters import read_splats, write_splats
-from splatlens.converters.convert import merge_info
+from splatlens.converters.convert import require_one_kernel
 from splatlens.converters.source import SourceInfo
 from splatlens.viewer.camera_files import write_cameras
 from splatlens.viewer.errors import LensError
@@ -101,8 +101,8 @@ def test_inputs_of_different_kernels_do_not_mix() -> None:
     silent = SourceInfo(Path("b"), "x", 1, 0, 1)
     classic = SourceInfo(Path("c"), "x", 1, 0, 1, antialias=False, dilation=0.3)
     with pytest.raises(LensError, match=r"different kernels .*a: antialias True, dilation 0\.1; b: antialias False"):
-        merge_info([mip, silent])
-    assert merge_info([silent, classic]).path == Path("b")
+        require_one_kernel([mip, silent])
+    require_one_kernel([silent, classic])
 
 
 def test_convert_refuses_before_it_reads(capsys: pytest.CaptureFixture[str], scene: Path, tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_interruption_and_bugs(monkeypatch: pytest.MonkeyPatch, scene: Path) -> 
         def read(*_: Any, **__: Any) -> None:
             raise error
 
-        monkeypatch.setattr("splatlens.converters.convert.read_splats", read)
+        monkeypatch.setattr("splatlens.converters.convert.open_source", read)
 
     arguments = ["convert", str(scene), str(scene.with_suffix(".lens"))]
     raising(KeyboardInterrupt())

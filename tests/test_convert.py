@@ -118,10 +118,10 @@ def test_the_start_camera(tmp_path: Path) -> None:
 def test_what_cannot_be_given_as_splats(tmp_path: Path) -> None:
     path = tmp_path / "a.lens"
     tree = build_tree(ball(50, 0))
-    turned = np.diag([1.0, -1, -1, 1])
+    sheared = np.diag([1.0, 2, 1, 1])
     for layers, part in (
         ([BlobLayer("mesh", {"data": b"x"})], "layer 0 of kind 'mesh' has no splats"),
-        ([SplatsLayer(tree, transform=turned)], "layer 0 is moved by a transform"),
+        ([SplatsLayer(tree, transform=sheared)], "layer 0: transform: splats can be moved"),
         ([SplatsLayer(tree), SplatsLayer(tree, kernel=Kernel(0.1, True))], "trained with different kernels"),
     ):
         write_lens(path, layers, SceneInfo())

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import click
 import pytest
 
 from splatlens.cli import cli
+from splatlens.converters import FORMATS
 from splatlens.server import ServerConfig, create_app
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,3 +93,16 @@ def test_makefile_lists_its_targets() -> None:
     phony = set(re.search(r"^\.PHONY: (.+)$", makefile, re.M)[1].split())  # type: ignore[index]
     described = set(re.findall(r"^([a-z]+):.*##", makefile, re.M))
     assert described == phony
+
+
+def test_the_table_of_formats_is_that_of_the_registry() -> None:
+    """python scripts/formats_doc.py writes it. Every format says what is read, written and lost."""
+    sys.path.insert(0, str(ROOT / "scripts"))
+    import formats_doc
+
+    text = formats_doc.PAGE.read_text()
+    assert text == formats_doc.page(text), "run python scripts/formats_doc.py"
+    for known in FORMATS:
+        assert known.reads and known.title, known.name
+        assert bool(known.writes) == (known.write is not None or known.name == "lens"), known.name
+        assert known.loses or known.write is None, known.name

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from splatlens.converters.transform import TURN_X, parse_transform, similarity, transformed, turn_sh
+from splatlens.converters.transform import TURN_X, moved_camera, parse_transform, similarity, transformed, turn_sh
 from splatlens.viewer.camera import Camera
 from splatlens.viewer.compare import psnr
 from splatlens.viewer.errors import LensError
@@ -18,14 +18,6 @@ from splatlens.viewer.splats import Splats, covariances
 from tests.conformance import assert_same, random_splats
 
 VIEW = Camera.look_at((0.5, -1.0, -9.0), (0, 0, 0), (0, -1, 0), 50, 160, 120)
-
-
-def moved(camera: Camera, matrix: np.ndarray) -> Camera:
-    """The camera after the world went through a similarity; its own axes stay of length 1."""
-    scale, _ = similarity(matrix)
-    m = camera.world_to_camera @ np.linalg.inv(matrix)
-    m[:3] *= scale
-    return replace(camera, world_to_camera=m)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +37,7 @@ def test_the_picture_stays(text: str) -> None:
     scale, _ = similarity(matrix)
     options = RenderOptions()
     want = render_reference([RawLayer(splats)], VIEW, options)
-    view = moved(VIEW, matrix)
+    view = moved_camera(VIEW, matrix)
     if np.linalg.det(matrix[:3, :3]) < 0:  # a mirrored camera is no camera: the picture itself is mirrored
         flip = np.diag([-1.0, 1.0, 1.0, 1.0])
         view = replace(view, world_to_camera=flip @ view.world_to_camera, cx=VIEW.width - VIEW.cx)

@@ -1,0 +1,51 @@
+"""Splats that a glTF primitive holds as an SPZ stream in a buffer view (KHR_gaussian_splatting_compression_spz_2)."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from splatlens.converters.format import ReadOptions
+from splatlens.converters.gltf_file import BLOCK_BYTES, Container
+from splatlens.converters.source import Source
+from splatlens.converters.spz import open_spz
+from splatlens.viewer.errors import LensError
+from splatlens.viewer.fields import Field
+from splatlens.viewer.splats import Splats
+
+
+def open_stream(container: Container, primitive: Field, number: Field) -> Source:
+    """The stream in the buffer view `number`, copied to a temporary file that lasts as long as the source.
+
+    Its coordinates are taken as the node's, as CesiumJS does (GltfSpzLoader: coordinate system UNSPECIFIED): the
+    draft's words on turning between RUB and LUF are heeded by no known reader. Raises LensError.
+    """
+    views = container.json.member("bufferViews").items(0, 1 << 16)
+    buffer, start, length = container.bytes_of(views[number.integer(0, len(views) - 1)])
+    folder = tempfile.TemporaryDirectory(prefix="splatlens-")
+    path = Path(folder.name) / "stream.spz"
+    name = f"{container.path}: SPZ stream of {primitive.path.removeprefix('glTF.')}"
+    with container.opened() as reader, path.open("wb") as file:
+        for at in range(start, start + length, BLOCK_BYTES):
+            file.write(reader.read(buffer, at, min(BLOCK_BYTES, start + length - at)))
+    with _named(path, name):
+        source = open_spz(path, ReadOptions(as_stored=True))
+
+    def read(rows: int, dropped: Counter[str]) -> Iterator[Splats]:
+        assert folder is not None  # held here: the folder goes when the source goes
+        with _named(path, name):
+            yield from source.read(rows, dropped)
+
+    return Source(source.info, read)
+
+
+@contextmanager
+def _named(path: Path, name: str) -> Iterator[None]:
+    """Errors speak of the asset instead of the temporary file."""
+    try:
+        yield
+    except LensError as error:
+        raise type(error)(str(error).replace(str(path), name)) from error

@@ -91,7 +91,7 @@ def _header(name: str, head: bytes) -> Texture:
 def strips(files: Files, texture: Texture, count: int) -> Iterator[NDArray[np.uint8]]:
     """The first `count` texels in order, (M, 4) r g b a at a time; a picture without alpha has 255 there.
 
-    While it decodes, Pillow and libwebp hold about 17 bytes a texel beside the file. Raises LensError.
+    While it decodes, Pillow and libwebp hold about 17 bytes a texel and three copies of the file. Raises LensError.
     """
     from PIL import Image, PngImagePlugin, WebPImagePlugin
 

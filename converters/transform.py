@@ -64,7 +64,9 @@ def turn_sh(sh: NDArray[np.float32], turn: F64) -> NDArray[np.float32]:
     out = sh.copy()
     for degree, block in enumerate(_sh_blocks(turn.tobytes()), start=1):
         rows = slice(degree * degree, (degree + 1) ** 2)
-        if rows.stop <= sh.shape[1]:
+        if rows.stop <= sh.shape[1] and np.array_equal(np.abs(block), np.eye(len(block))):
+            out[:, rows] *= np.diag(block).astype(np.float32)[:, None]  # axis flips between formats' frames: signs
+        elif rows.stop <= sh.shape[1]:
             band = sh[:, rows].transpose(0, 2, 1).reshape(3 * len(sh), len(block))  # one product, not N small ones
             out[:, rows] = (band @ block.T).reshape(len(sh), 3, len(block)).transpose(0, 2, 1)
     return out

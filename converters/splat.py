@@ -15,14 +15,13 @@ from splatlens.converters.sorted_rows import Row, SortedRows
 from splatlens.converters.source import Source, SourceInfo, checked
 from splatlens.viewer.errors import FormatError
 from splatlens.viewer.files import atomic_write
+from splatlens.viewer.merge import SH_C0
 from splatlens.viewer.splats import Splats
 
 #: A splat: centre, standard deviations (linear), colour and opacity, quaternion w x y z as 128 (q + 1)
 #: (antimatter15/splat, convert.py).
 ROW = np.dtype([("mean", "<f4", 3), ("scale", "<f4", 3), ("rgba", "u1", 4), ("quat", "u1", 4)])
 
-#: Y_0^0, the first coefficient's basis function: colour = 0.5 + C0 * sh[0].
-C0 = 0.28209479177387814
 #: Rows whose values `open_splat` looks at: a file of another kind named .splat is told by its first ones.
 LOOK_ROWS = 64
 #: No splat of a scene is larger or farther off; as ASCII, four letters are a number above 1e12.
@@ -91,7 +90,7 @@ def open_splat(path: Path, options: ReadOptions = ReadOptions()) -> Source:
 
 def _splats(rows: NDArray[np.void], dropped: Counter[str]) -> Splats:
     rgba = rows["rgba"].astype(np.float64) / 255
-    sh = ((rgba[:, None, :3] - 0.5) / C0).astype(np.float32)
+    sh = ((rgba[:, None, :3] - 0.5) / SH_C0).astype(np.float32)
     return checked(rows["mean"], _quats(rows), rows["scale"], rgba[:, 3], sh, dropped)
 
 
@@ -121,7 +120,7 @@ def _keyed(splats: Splats) -> tuple[NDArray[np.float32], NDArray[Row]]:
     """(N,) the smaller the more important, and the rows."""
     rows = np.zeros(len(splats), ROW)
     rows["mean"], rows["scale"] = splats.means, splats.scales
-    colour = 0.5 + C0 * splats.sh[:, 0].astype(np.float64)
+    colour = 0.5 + SH_C0 * splats.sh[:, 0].astype(np.float64)
     rows["rgba"] = _byte(255 * np.column_stack([colour, splats.opacities]))
     quats = splats.quats * np.where(splats.quats[:, :1] < 0, np.float32(-1), np.float32(1))
     rows["quat"] = _byte(128 * quats.astype(np.float64) + 128)

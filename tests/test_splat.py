@@ -27,7 +27,7 @@ class TestSplat(WriterConformance):
     reorders = True
     degrees = (0,)
     # Half a step of 1/255 and 1/128; a quaternion component of 1 loses a whole step.
-    mutations = 1000
+    mutations = 600
     tolerance = {"quats": 0.08, "opacities": 0.02, "sh": 0.07}  # noqa: RUF012
 
 
@@ -168,7 +168,8 @@ def test_what_is_not_taken_for_splats(tmp_path: Path) -> None:
     path.write_bytes(row() * 3)
     assert find_format(path).name == "splat"
     others = [row(quat=(128, 128, 128, 128)), row(quat=(255, 255, 128, 128)), row(scale=(1, 0, 1)), bytes(32)]
-    others += [b"PK\x03\x04" * 8, row(mean=(np.inf, 0, 0)), row(scale=(1, -1, 1)), row(mean=(1e-38, 0, 0)), row(mean=(1e12, 0, 0)), b"1"]
+    others += [b"PK\x03\x04" * 8, row(mean=(np.inf, 0, 0)), row(scale=(1, -1, 1)), row(mean=(1e-38, 0, 0))]
+    others += [row(mean=(1e12, 0, 0)), b"1"]
     for other in others:
         path.write_bytes(row() + other + row())
         with pytest.raises(UnsupportedError, match="not a format that can be read"):
@@ -201,7 +202,7 @@ def test_real_scenes(data_dir: Path, tmp_path: Path, name: str, count: int) -> N
     write_splats(tmp_path / "again.splat", splats)
     again = np.fromfile(tmp_path / "again.splat", np.uint8).reshape(-1, 32)
     # Rows differ by their quaternions only: those of the file are not quite of unit length.
-    first, second = (np.sort(r[:, :28].copy().view("V28").ravel().astype("S28")) for r in (raw, again))
+    first, second = (np.sort(r[:, :28].copy().view("S28").ravel()) for r in (raw, again))
     np.testing.assert_array_equal(first, second)
 
 

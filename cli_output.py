@@ -104,7 +104,7 @@ def facts_lines(facts: dict[str, Any], indent: str = "") -> Iterator[str]:
     """`name: value` lines of nested facts; what is empty or unknown is left out."""
     for name, value in facts.items():
         label = name.replace("_", " ")
-        if value is None or value in ("", [], {}, ()):
+        if value is None or value in ("", [], {}, ()) or (name, value) in (("flat", False), ("levels", 1)):
             continue
         if isinstance(value, dict):
             yield f"{indent}{label}:"

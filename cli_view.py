@@ -74,8 +74,7 @@ def prepare(
         return path, ()
     info = open_source(path, options).info
     folder = cache_folder() / "scenes"
-    stem = path.resolve().name if path.is_dir() else path.stem
-    converted = folder / content_key(info.files, tell, options) / f"{stem}.lens"
+    converted = folder / content_key(info.files, tell, options) / f"{info.name}.lens"
     with contextlib.suppress(LensError, OSError):
         LensReader.open(converted).close()
         os.utime(converted)  # used now: the last to be pruned

@@ -105,9 +105,8 @@ def _into_lens(
         info, matrix = tally.source.info, edits.matrix(i)
         if len(tallies) > 1 and edits.removes and tally.count() == 0:
             continue  # a tile outside of the crop is no fault
-        stem = info.path.resolve().stem
-        names[stem] += 1
-        name = stem if names[stem] == 1 else f"{stem} {names[stem]}"
+        names[info.name] += 1
+        name = info.name if names[info.name] == 1 else f"{info.name} {names[info.name]}"
         kernel = Kernel(Kernel().dilation if info.dilation is None else info.dilation, bool(info.antialias))
         layers.append(SourceLayer(non_empty(tally.source), name, matrix, kernel))
         infos.append(moved_info(info, matrix))
@@ -190,13 +189,12 @@ def merge_info(infos: Sequence[SourceInfo], like: SourceInfo | None = None) -> S
 
 def scene_info(info: SourceInfo) -> SceneInfo:
     """What a .lens file is to say about a source."""
-    name = info.path.resolve().name
     given = {name: value for name in ("up", "background") if (value := getattr(info, name)) is not None}
     return SceneInfo(
-        title=info.title or Path(name).stem,
+        title=info.title or info.name,
         attribution=info.attribution,
         licence=info.licence,
-        source=name,
+        source=info.path.resolve().name,
         camera=info.camera,
         cameras=info.cameras,
         **given,

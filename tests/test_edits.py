@@ -248,3 +248,13 @@ def test_memory_of_filters_is_a_chunk(tmp_path: Path) -> None:
     (edited,) = edits.apply([source])
     next(iter(joined([moved(edited, edits.matrix(0))]).chunks()))
     assert given["parts"] == 1
+
+
+def test_names_of_scenes(tmp_path: Path) -> None:
+    """Layers and titles are called what people call the file."""
+    (tmp_path / "city").mkdir()
+    for path, name in (
+        ("a.b.ply", "a.b"), ("scan.compressed.ply", "scan"), ("city", "city"), ("city/meta.json", "city"),
+        ("city/lod-meta.json", "city"), (".spz", ".spz"),
+    ):  # fmt: skip
+        assert SourceInfo(tmp_path / path, "x", 1, 0, 1).name == name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import IO
@@ -103,6 +103,52 @@ def exact_chunks(source: Source, rows: int) -> Iterator[Splats]:
             count %= rows
     if count:
         yield Splats.concatenate(held)
+
+
+def in_compact_runs(chunks: Iterable[Splats], run: int) -> Iterator[Splats]:
+    """The same chunks, rows ordered so that each run of `run` of them fills a small box (see `compact_order`)."""
+    for part in chunks:
+        yield part.take(compact_order(part.means, run))
+
+
+def compact_order(means: NDArray[np.float32], run: int) -> NDArray[np.intp]:
+    """(N,) order of means (N, 3) whose runs of `run` rows have small boxes; only the last run may be shorter.
+
+    Splits at multiples of `run` as a surface-area heuristic would (Wald 2007, "On fast construction of SAH-based
+    bounding volume hierarchies"), but with the box's diagonal as the cost of a row: the error of a position that is
+    quantised in its run's box grows with it. y counts twice, for formats that spare it a bit. Positions of 11, 10 and
+    11 bits err by 3 to 5 dB less than in runs along a Z-order curve, whose boxes grow where it jumps.
+    """
+    points = means.astype(np.float64) * (1, 2, 1)
+    side = np.zeros(len(points), bool)
+    runs = []
+    # For each part the same rows thrice, sorted along each axis; splitting keeps them sorted.
+    waiting = [[np.argsort(points[:, axis], kind="stable") for axis in range(3)]]
+    while waiting:
+        part = waiting.pop()
+        n = len(part[0])
+        if n <= run:
+            runs.append(part[0])
+            continue
+        at = np.arange(run, n, run)
+        costs = [_split_costs(points[rows], at) for rows in part]
+        axis = int(np.argmin([cost.min() for cost in costs]))
+        left = part[axis][: at[int(np.argmin(costs[axis]))]]
+        side[part[axis]] = False
+        side[left] = True
+        waiting += [[rows[~side[rows]] for rows in part], [rows[side[rows]] for rows in part]]
+    return np.concatenate(runs)
+
+
+def _split_costs(points: NDArray[np.float64], at: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Cost of splitting sorted points (N, 3) before each row of `at`: on both sides rows times the box's diagonal."""
+    starts = np.concatenate([[0], at])
+    low, high = np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)
+    left = np.maximum.accumulate(high) - np.minimum.accumulate(low)
+    right = np.maximum.accumulate(high[::-1])[::-1] - np.minimum.accumulate(low[::-1])[::-1]
+    diagonal = [np.sqrt(np.einsum("ij,ij->i", box, box)) for box in (left[:-1], right[1:])]
+    costs: NDArray[np.float64] = at * diagonal[0] + (len(points) - at) * diagonal[1]
+    return costs
 
 
 def rows_of(splats: Splats) -> NDArray[np.float32]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from splatlens.viewer.errors import FormatError
+from splatlens.converters.source import SourceInfo
+from splatlens.viewer.errors import FormatError, LensError
 
 #: Type names of the format and the ones written since, as NumPy codes without byte order.
 TYPES = {
@@ -130,6 +132,54 @@ def read_header(path: Path, file: BinaryIO) -> Header:
     if byte_order is None:
         raise FormatError(f"{path}: the header has no 'format' line; the header is damaged, export the file again")
     return Header(byte_order, tuple(Element(n, c, tuple(p)) for n, c, p in elements), tuple(comments), size)
+
+
+def vertex_columns(head: bytes, path: Path) -> frozenset[str]:
+    """Names of the vertex columns of a file that starts with `head`; none where it is no PLY or a damaged one.
+
+    For telling the kinds of PLY apart; what is wrong with a file its reader says.
+    """
+    if head[:4] not in (b"ply\n", b"ply\r"):
+        return frozenset()
+    try:
+        with path.open("rb") as file:
+            header = read_header(path, file)
+    except (LensError, OSError):
+        return frozenset()
+    return frozenset(p.name for e in header.elements if e.name == "vertex" for p in e.properties)
+
+
+_AXES = {"x": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
+
+
+def with_comments(info: SourceInfo, comments: tuple[str, ...]) -> SourceInfo:
+    """The facts with what tools write into comments, the only place that a PLY has for them.
+
+    'Vertical Axis: z' (nerfstudio's exporter), 'SplatRenderMode: default|mip|2dgs' (Brush, splat-transform) and
+    'antialiased 0|1' (Postshot); of several that contradict each other the last one holds.
+    """
+    for comment in comments:
+        name, _, value = (part.strip() for part in comment.lower().partition(":"))
+        if name == "vertical axis":
+            info = replace(info, up=_AXES.get(value, info.up))
+        elif name == "splatrendermode" and value in ("default", "mip", "2dgs"):
+            info = replace(info, antialias=value == "mip", flat=value == "2dgs")
+        elif comment.lower() in ("antialiased 0", "antialiased 1"):
+            info = replace(info, antialias=comment.endswith("1"))
+    return info
+
+
+def comments_of(info: SourceInfo) -> list[str]:
+    """Header lines from which `with_comments` reads the facts again; an `up` off the axes has no convention."""
+    up = [f"comment Vertical Axis: {name}" for name, axis in _AXES.items() if axis == info.up]
+    mode = "2dgs" if info.flat else {True: "mip", False: "default", None: ""}[info.antialias]
+    return up + [f"comment SplatRenderMode: {mode}"] * (mode != "")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for a message; the middle of a long list is left out."""
+    short = [name if len(name) <= 40 else name[:37] + "..." for name in names[:24]]
+    return ", ".join(short) + (f" and {len(names) - 24} more" if len(names) > 24 else "") if short else "none"
 
 
 def _short(text: str) -> str:

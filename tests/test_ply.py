@@ -186,8 +186,8 @@ def test_activation(tmp_path: Path) -> None:
     path = save(tmp_path / "a.ply", {name: np.array([value]) for name, value in row.items()})
     splats, _ = read_splats(path)
     np.testing.assert_array_equal(splats.means, [[1, -2, 3]])
-    np.testing.assert_array_equal(splats.scales, np.exp(np.array([[-1, 0, 2.0]])).astype(np.float32))
-    np.testing.assert_array_equal(splats.opacities, np.array([1 / (1 + np.exp(1.5))], np.float32))
+    np.testing.assert_allclose(splats.scales, np.exp(np.array([[-1, 0, 2.0]])), rtol=4e-7)
+    np.testing.assert_allclose(splats.opacities, [1 / (1 + np.exp(1.5))], rtol=4e-7)
     np.testing.assert_array_equal(splats.quats, np.array([[0.6, 0, 0, 0.8]], np.float32))
     # f_rest is channel-major, sh coefficient-major.
     np.testing.assert_array_equal(splats.sh, [[[0, 0.5, 0], [0, 3, 6], [1, 4, 7], [2, 5, 8]]])
@@ -427,7 +427,7 @@ def test_real_scenes(data_dir: Path, name: str, count: int, degree: int, warning
     for c, j in itertools.product(range(3), range(k)):
         np.testing.assert_array_equal(splats.sh[:, j + 1, c], vertex[f"f_rest_{c * k + j}"])
     scales = np.stack([vertex[f"scale_{i}"] for i in range(3)], axis=1).astype(np.float64)
-    np.testing.assert_array_equal(splats.scales, np.exp(scales).astype(np.float32))
+    np.testing.assert_allclose(splats.scales, np.exp(scales), rtol=4e-7)
 
 
 @pytest.mark.data

@@ -5,6 +5,7 @@ Source: extensions/2.0/Khronos/KHR_gaussian_splatting of github.com/KhronosGroup
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatlens.converters.format import Format, ReadOptions
-from splatlens.converters.gltf_file import MAGIC, Container, Reader, open_container
+from splatlens.converters.gltf_file import BLOCK_BYTES, MAGIC, MOST_ITEMS, Container, Reader, open_container
 from splatlens.converters.gltf_nodes import Placed, decomposed, place, placed_nodes, read_camera
 from splatlens.converters.gltf_primitives import (
     EXTENSION,
@@ -34,8 +35,8 @@ from splatlens.converters.source import Source, SourceInfo
 from splatlens.viewer.errors import LensError, UnsupportedError
 from splatlens.viewer.splats import Splats
 
-#: Bytes of a .gltf in which its sniffer looks for the extension's name.
-SNIFF_BYTES = 1 << 20
+#: Bytes of a .gltf in which its sniffer looks for what all names of the extension contain.
+SNIFF_BYTES, _WORD = 1 << 20, b"_gaussian_splat"
 #: Most splats that nodes and primitives may make of a byte of the asset, by showing the same data again and again.
 SPLATS_A_BYTE = 100
 #: Extensions that an asset may require without harm: of the splats, of what is not drawn, and of data that are
@@ -67,7 +68,12 @@ def sniff(head: bytes, path: Path) -> bool:
     if not head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") or path.is_dir():
         return False
     with path.open("rb") as file:
-        return b'_gaussian_splat' in file.read(SNIFF_BYTES)
+        seen = b""
+        for _ in range(0, SNIFF_BYTES, BLOCK_BYTES):
+            seen = seen[-len(_WORD) :] + file.read(BLOCK_BYTES)
+            if _WORD in seen:
+                return True
+    return False
 
 
 def open_gltf(path: Path, options: ReadOptions = ReadOptions()) -> Source:
@@ -83,12 +89,9 @@ def open_gltf(path: Path, options: ReadOptions = ReadOptions()) -> Source:
     placed = list(placed_nodes(container))
     parts, antialias = _find_parts(container, placed, frame, notes)
     total = sum(part.count for part in parts)
-    size = sum(file.stat().st_size for file in container.files())
-    if total > SPLATS_A_BYTE * size:
-        why = f"its nodes show {total} splats out of {size} bytes, more than {SPLATS_A_BYTE} a byte"
-        raise UnsupportedError(f"{path}: {why}: not a plausible scene; leave nodes out")
     degree = max(part.sh_degree for part in parts)
-    info = SourceInfo(path, "gltf", total, degree, size, _ignored(container), (*container.warnings, *notes.warnings()))
+    info = SourceInfo(path, "gltf", total, degree, container.size_on_disk(), _ignored(container))
+    info = info.with_warnings(*container.warnings, *notes.warnings())
     info = replace(info, up=(0.0, 1.0 if options.as_stored else -1.0, 0.0), files=container.files())
     cameras = [read_camera(container, node, frame) for node in placed if node.node.has("camera")]
     info = replace(info, cameras=tuple(camera for camera in cameras if camera is not None), antialias=antialias)
@@ -115,8 +118,6 @@ def _find_parts(
     container: Container, placed: list[Placed], frame: NDArray[np.float64], notes: Notes
 ) -> tuple[list[_Part], bool | None]:
     """What the scene's nodes show, and whether it was trained with anti-aliasing, where SPZ streams say."""
-    json = container.json
-    meshes = json.member("meshes").items(0, 1 << 16) if json.has("meshes") else []
     found: dict[int, list[tuple[int, int, Chunks]]] = {}
     plain = list[Primitive]()
     logarithms: list[bool] = []
@@ -128,14 +129,16 @@ def _find_parts(
     def of_stream(source: Source) -> Chunks:
         return lambda reader, rows, dropped: source.read(rows, dropped)
 
-    parts = []
+    parts = list[_Part]()
+    total = 0
     for node in placed:
         if not node.node.has("mesh"):
             continue
-        number = node.node.member("mesh").integer(0, len(meshes) - 1)
+        mesh = container.item("meshes", node.node.member("mesh"))
+        number = int(node.node.member("mesh").value)
         if number not in found:
             found[number] = []
-            for primitive in meshes[number].member("primitives").items(1, 1 << 16):
+            for primitive in mesh.member("primitives").items(1, MOST_ITEMS):
                 if splat_extension(primitive) is None:
                     notes.add("a primitive that holds no splats (triangles, lines or points) was left out")
                 elif (view := spz_view(primitive)) is not None:
@@ -151,10 +154,14 @@ def _find_parts(
         if found[number]:
             matrix = _matrix(container, node, frame)
             parts += [_Part(count, degree, matrix, chunks) for count, degree, chunks in found[number]]
+            total += sum(count for count, _, _ in found[number])
+            if total > SPLATS_A_BYTE * (size := container.size_on_disk()) or len(parts) > MOST_ITEMS:
+                why = f"its nodes show {total} splats or more in {len(parts)} pieces, out of {size} bytes"
+                raise UnsupportedError(f"{container.path}: {why}: not a plausible scene; leave nodes out")
             if node.node.member("extensions").value and node.node.member("extensions").has("EXT_mesh_gpu_instancing"):
                 notes.add("EXT_mesh_gpu_instancing of splats is not supported; they are shown once")
     if not parts:
-        held = any(splat_extension(p) for mesh in meshes for p in mesh.member("primitives").items(1, 1 << 16))
+        held = f'"{EXTENSION}"' in json.dumps(container.json.value.get("meshes"))
         why = "no node of its scene shows the splats" if held else f"no primitive has {EXTENSION}: a mesh, not splats"
         raise UnsupportedError(f"{container.path}: {why}; export it from software for splats")
     with container.opened() as reader:

@@ -18,8 +18,8 @@ NAMES = {"<i1": "signed byte", "<u1": "unsigned byte", "<i2": "signed short", "<
 NAMES |= {"<u4": "unsigned int", "<f4": "float"}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
 FLOAT = 5126
-#: Most accessors of an asset, and most rows of one.
-ACCESSORS, ROWS = 1 << 16, 1 << 40
+#: Most rows of an accessor: its bytes are checked besides.
+ROWS = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,7 @@ class Accessor:
 
 def find_accessor(container: Container, index: Field) -> Accessor:
     """An accessor by its number. Raises LensError where it is damaged, sparse or without bytes."""
-    accessors = container.json.member("accessors").items(0, ACCESSORS)
-    accessor = accessors[index.integer(0, len(accessors) - 1)]
+    accessor = container.item("accessors", index)
     where = f"{container.path}: {accessor.path.removeprefix('glTF.')}"
     code = accessor.member("componentType")
     if code.integer(5120, 5126) not in TYPES:
@@ -70,8 +69,7 @@ def find_accessor(container: Container, index: Field) -> Accessor:
     if not accessor.has("bufferView"):
         why = "has no bufferView: its values come from an extension that is not supported"
         raise UnsupportedError(f"{where} {why}; export plain float attributes, or SPZ compression")
-    views = container.json.member("bufferViews").items(0, ACCESSORS)
-    view = views[accessor.member("bufferView").integer(0, len(views) - 1)]
+    view = container.item("bufferViews", accessor.member("bufferView"))
     buffer, start, length = container.bytes_of(view)
     dtype, width = np.dtype(TYPES[int(code.value)]), WIDTHS[kind.value]
     count = accessor.member("count").integer(1, ROWS)

@@ -16,7 +16,9 @@ from splatlens.viewer.fields import Field, parse_json
 
 #: Most bytes of JSON, embedded data not counted: parsed, it takes up to 40 times as much memory.
 JSON_LIMIT = 8 << 20
-BLOCK_BYTES = 1 << 16
+BLOCK_BYTES = 1 << 15
+#: Most elements of a list: nodes, accessors, ...
+MOST_ITEMS = 1 << 16
 MAGIC = b"glTF"
 JSON_CHUNK, BINARY_CHUNK = b"JSON", b"BIN\0"
 _AGAIN = "fetch or export it again"
@@ -51,6 +53,20 @@ class Container:
     embedded: tuple[tuple[int, int], ...] = ()
     warnings: tuple[str, ...] = ()
     _buffers: dict[int, Buffer] = field(default_factory=dict)
+    _lists: dict[str, list[Field]] = field(default_factory=dict)
+
+    def items(self, key: str) -> list[Field]:
+        """The elements of a list of the asset, such as accessors; none where it has no such list."""
+        if key not in self._lists:
+            self._lists[key] = self.json.member(key).items(0, MOST_ITEMS) if self.json.has(key) else []
+        return self._lists[key]
+
+    def item(self, key: str, index: Field) -> Field:
+        """The element of such a list that `index` gives the number of. Raises FormatError where there is none."""
+        items = self.items(key)
+        if not items:
+            index.fail(f"nothing, as the asset has no {key}")
+        return items[index.integer(0, len(items) - 1)]
 
     def buffer(self, index: int) -> Buffer:
         """A buffer by number, its size checked against what is there. Raises LensError."""
@@ -64,8 +80,8 @@ class Container:
         if meshopt:
             why = f"{view.path} is compressed with {meshopt[0]}, which is not supported"
             raise UnsupportedError(f"{self.path}: {why}; export it without compression, or with SPZ")
-        count = len(self.json.member("buffers").items(0, 1 << 16))
-        buffer = self.buffer(view.member("buffer").integer(0, count - 1))
+        self.item("buffers", view.member("buffer"))
+        buffer = self.buffer(int(view.member("buffer").value))
         start = view.member("byteOffset").integer(0, 1 << 53) if view.has("byteOffset") else 0
         length = view.member("byteLength").integer(1, 1 << 53)
         if start + length > buffer.size:
@@ -77,6 +93,10 @@ class Container:
         """The asset and the files of the buffers asked for so far."""
         return tuple(dict.fromkeys([self.path, *(b.path for b in self._buffers.values())]))
 
+    def size_on_disk(self) -> int:
+        """Size on disk of these."""
+        return self.size + sum(file.stat().st_size for file in self.files()[1:])
+
     @contextmanager
     def opened(self) -> Iterator[Reader]:
         """Reads from buffers; files stay open until the end of the block."""
@@ -84,7 +104,7 @@ class Container:
             yield Reader(self.path, stack)
 
     def _find(self, index: int) -> Buffer:
-        buffer = self.json.member("buffers").items(0, 1 << 16)[index]
+        buffer = self.items("buffers")[index]
         size = buffer.member("byteLength").integer(1, 1 << 53)
         name = buffer.path.removeprefix("glTF.")
         if not buffer.has("uri"):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from splatlens.converters.gltf_file import Container
+from splatlens.converters.gltf_file import MOST_ITEMS, Container
 from splatlens.converters.transform import TOLERANCE, similarity, transformed, turn_sh
 from splatlens.viewer.camera import Camera
 from splatlens.viewer.errors import FormatError, LensError
@@ -18,7 +18,6 @@ from splatlens.viewer.splats import Splats, rotation_matrices
 
 F64 = NDArray[np.float64]
 
-NODES = 1 << 16
 #: Pixels of a camera's height: glTF has an angle and an aspect ratio only.
 CAMERA_HEIGHT = 1080
 #: (4, 4) between OpenCV cameras (x right, y down, z forward) and glTF cameras (looking along -z, y up).
@@ -36,12 +35,11 @@ class Placed:
 def placed_nodes(container: Container) -> Iterator[Placed]:
     """Nodes with a mesh or a camera, depth first, of the default scene; of scene 0, else of all roots, where there
     is none (glTF 2.0 section 3.5.1). Raises FormatError for a cycle or a node with two parents (section 3.5.2)."""
-    nodes = container.json.member("nodes").items(0, NODES) if container.json.has("nodes") else []
-    scenes = container.json.member("scenes").items(0, NODES) if container.json.has("scenes") else []
+    nodes, scenes = container.items("nodes"), container.items("scenes")
     children = {n: _numbers(f, "children", len(nodes)) for n, f in enumerate(nodes) if f.has("children")}
     if scenes:
-        number = container.json.member("scene").integer(0, len(scenes) - 1) if container.json.has("scene") else 0
-        roots = _numbers(scenes[number], "nodes", len(nodes)) if scenes[number].has("nodes") else []
+        scene = container.item("scenes", container.json.member("scene")) if container.json.has("scene") else scenes[0]
+        roots = _numbers(scene, "nodes", len(nodes)) if scene.has("nodes") else []
     else:
         below = {n for numbers in children.values() for n in numbers}
         roots = [n for n in range(len(nodes)) if n not in below]
@@ -62,7 +60,7 @@ def placed_nodes(container: Container) -> Iterator[Placed]:
 
 
 def _numbers(owner: Field, key: str, count: int) -> list[int]:
-    return [f.integer(0, count - 1) for f in owner.member(key).items(1, NODES)]
+    return [f.integer(0, count - 1) for f in owner.member(key).items(1, MOST_ITEMS)]
 
 
 def _local(node: Field) -> F64:
@@ -140,8 +138,7 @@ def _quats_of(axes: F64) -> NDArray[np.float32]:
 
 def read_camera(container: Container, placed: Placed, frame: F64) -> Camera | None:
     """The perspective camera of a node in scene coordinates, which `frame` (4, 4) makes of glTF's; else None."""
-    cameras = container.json.member("cameras").items(0, NODES)
-    camera = cameras[placed.node.member("camera").integer(0, len(cameras) - 1)]
+    camera = container.item("cameras", placed.node.member("camera"))
     if camera.member("type").value != "perspective":
         return None
     lens = camera.member("perspective")

@@ -23,8 +23,7 @@ def open_stream(container: Container, primitive: Field, number: Field) -> Source
     Its coordinates are taken as the node's, as CesiumJS does (GltfSpzLoader: coordinate system UNSPECIFIED): the
     draft's words on turning between RUB and LUF are heeded by no known reader. Raises LensError.
     """
-    views = container.json.member("bufferViews").items(0, 1 << 16)
-    buffer, start, length = container.bytes_of(views[number.integer(0, len(views) - 1)])
+    buffer, start, length = container.bytes_of(container.item("bufferViews", number))
     folder = tempfile.TemporaryDirectory(prefix="splatlens-")
     path = Path(folder.name) / "stream.spz"
     name = f"{container.path}: SPZ stream of {primitive.path.removeprefix('glTF.')}"

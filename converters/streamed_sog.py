@@ -25,6 +25,8 @@ NAME = "lod-meta.json"
 #: Longest lod-meta.json, bytes: 40,000 leaves of 7 levels. As Python objects it may take 25 times that.
 MAX_BYTES = 16 << 20
 MAX_LEVELS = 64
+#: Most units, and most children of a node; written trees are binary.
+MAX_UNITS, MAX_CHILDREN = 100_000, 4096
 #: Bytes of a lod-meta.json in which its first members are found.
 SNIFF_BYTES = 1 << 16
 _REMEDY = "fetch or export the scene again"
@@ -60,7 +62,7 @@ def open_streamed_sog(path: Path, options: ReadOptions = ReadOptions()) -> Sourc
     if not 0 <= options.lod < levels:
         have = f"levels 0 (finest) to {levels - 1}" if levels > 1 else "the one level 0"
         raise LensError(f"{path}: there is no level {options.lod}; the scene has {have}")
-    names = [inner_name(name) for name in top.member("filenames").items(1, MAX_BYTES)]
+    names = [inner_name(name) for name in top.member("filenames").items(1, MAX_UNITS)]
     ranges = _ranges(top.member("tree"), names, options.lod)
     warnings = _check_counts(top, ranges, levels, options.lod)
     units: dict[str, _Unit] = {}
@@ -127,7 +129,7 @@ def _ranges(tree: Field, names: list[str], lod: int) -> dict[str, list[tuple[int
     while nodes:
         node = nodes.pop()
         if node.has("children"):
-            nodes += reversed(node.member("children").items(0, MAX_BYTES))
+            nodes += reversed(node.member("children").items(0, MAX_CHILDREN))
         if not node.has("lods"):
             continue
         leaf = node.member("lods").member(str(lod))

@@ -185,6 +185,8 @@ LEAF = ("tree", "children", 1, "lods", "0")
         (change("environment", "../env/meta.json"), ["lod-meta.environment: expected the name of a file inside"]),
         (change("environment", "gone"), ["environment 'gone': no such file"]),
         (change("tree", None), ["field lod-meta.tree: expected an object, got None"]),
+        (change("tree", "children", [{}] * 4097), ["field lod-meta.tree.children: expected a list of 0 to 4096"]),
+        (change("filenames", ["a"] * 100_001), ["field lod-meta.filenames: expected a list of 1 to 100000"]),
         (change("tree", "children", 5), ["field lod-meta.tree.children: expected a list"]),
         (change("tree", "children", 0, 5), ["field lod-meta.tree.children[0]: expected an object, got 5"]),
         (change("tree", "children", 1, "lods", []), ["lod-meta.tree.children[1].lods: expected an object"]),

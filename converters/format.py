@@ -15,8 +15,8 @@ class ReadOptions:
     """How to read where a file alone does not decide.
 
     lod: the level of a source that has several, 0 the finest. as_stored: take coordinates as they stand in the file
-    where the format's specification asks for a turn (SPZ and glTF store right-up-back), for files of tools that
-    never turned them.
+    where the format's specification asks for a turn (SPZ stores right-up-back, glTF left-up-forward), for files of
+    tools that never turned them.
     """
 
     lod: int = 0

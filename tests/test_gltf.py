@@ -226,6 +226,12 @@ def test_more_than_the_length_fields_hold(tmp_path: Path, monkeypatch: pytest.Mo
     assert open_source(tmp_path / "a.glb").info.splats == 100
 
 
+def test_only_binary_files_are_written(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match=r"a\.gltf: \.gltf files are read, not written; name it a\.glb"):
+        write_splats(tmp_path / "a.gltf", random_splats(3, 0))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_nothing_to_write(tmp_path: Path) -> None:
     def read(rows: int, dropped: Counter[str]) -> Iterator[Splats]:
         yield from ()

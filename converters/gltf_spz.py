@@ -25,7 +25,7 @@ def open_stream(container: Container, primitive: Field, number: Field) -> Source
     """
     buffer, start, length = container.bytes_of(container.item("bufferViews", number))
     folder = tempfile.TemporaryDirectory(prefix="splatlens-")
-    path = Path(folder.name) / "stream.spz"
+    path = _stream_in(folder)
     name = f"{container.path}: SPZ stream of {primitive.path.removeprefix('glTF.')}"
     with container.opened() as reader, path.open("wb") as file:
         for at in range(start, start + length, BLOCK_BYTES):
@@ -34,11 +34,14 @@ def open_stream(container: Container, primitive: Field, number: Field) -> Source
         source = open_spz(path, ReadOptions(as_stored=True))
 
     def read(rows: int, dropped: Counter[str]) -> Iterator[Splats]:
-        assert folder is not None  # held here: the folder goes when the source goes
-        with _named(path, name):
+        with _named(_stream_in(folder), name):  # holds the folder, which goes when the source goes
             yield from source.read(rows, dropped)
 
     return Source(source.info, read)
+
+
+def _stream_in(folder: tempfile.TemporaryDirectory[str]) -> Path:
+    return Path(folder.name) / "stream.spz"
 
 
 @contextmanager

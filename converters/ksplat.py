@@ -192,11 +192,12 @@ def _read_section(
         rest = table["sh"]
         if level == 2:
             rest = rest / 255 * (sh_range[1] - sh_range[0]) + sh_range[0]
-        for degree in range(1, section.degree + 1):  # of each degree, all coefficients of red, then green, then blue
-            of, upto = SH_COEFFICIENTS[degree - 1], SH_COEFFICIENTS[degree]
-            band = rest[:, 3 * (of - 1) : 3 * (upto - 1)].reshape(number, 3, upto - of)
-            sh[:, of:upto] = band.transpose(0, 2, 1)
-        quats, scales = table["quat"].astype(np.float32), table["scale"].astype(np.float32)
+        with np.errstate(invalid="ignore"):  # NaN of the signalling kind
+            for degree in range(1, section.degree + 1):  # of each, all coefficients of red, then green, then blue
+                of, upto = SH_COEFFICIENTS[degree - 1], SH_COEFFICIENTS[degree]
+                band = rest[:, 3 * (of - 1) : 3 * (upto - 1)].reshape(number, 3, upto - of)
+                sh[:, of:upto] = band.transpose(0, 2, 1)
+            quats, scales = table["quat"].astype(np.float32), table["scale"].astype(np.float32)
         yield checked(means, quats, scales, rgba[:, 3], sh, dropped)
 
 

@@ -15,16 +15,16 @@ from scipy.spatial import cKDTree
 from splatlens.converters.format import Format, ReadOptions
 from splatlens.converters.ply_header import listed, vertex_columns
 from splatlens.converters.ply_rows import Rows, open_rows, pick
-from splatlens.converters.source import CHUNK_ROWS, Source, SourceInfo, checked
+from splatlens.converters.source import CHUNK_ROWS, SCALE_LIMIT, Source, SourceInfo, checked
 from splatlens.viewer.errors import FormatError
 from splatlens.viewer.splats import Splats
 
 #: Neighbours whose mean distance sizes a splat (Kerbl et al. 2023, section 5.1).
 NEIGHBOURS = 3
 #: Standard deviation in units of that distance: a square grid shows no holes, and a point keeps its own colour.
-SIGMA = 0.5
+SIGMA = 0.55
 #: Largest size in units of the median: what lies alone, far from all others, becomes no cloud of its own.
-LARGEST = 8.0
+LARGEST = 4.0
 #: Size of a splat whose cloud has one place only, world units.
 ALONE = 1.0
 OPACITY = 0.99
@@ -163,7 +163,8 @@ def _sizes(tree: cKDTree) -> NDArray[np.float64]:
     for first in range(0, tree.n, CHUNK_ROWS):
         distances, _ = tree.query(tree.data[first : first + CHUNK_ROWS], near + 1, workers=-1)
         out[first : first + len(distances)] = SIGMA * distances[:, 1:].mean(axis=1)
-    np.minimum(out, LARGEST * np.median(out), out=out)
+    # Places as far apart as float32 allows would have sizes that overflow.
+    np.minimum(out, min(LARGEST * np.median(out), SCALE_LIMIT / 2), out=out)
     return out
 
 

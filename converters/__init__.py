@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from splatlens.converters import lens, model_folder, ply, sog, splat
+from splatlens.converters import compressed_ply, lens, model_folder, ply, point_cloud, sog, splat
 from splatlens.converters.filters import Tally, max_sh
 from splatlens.converters.format import Format, ReadOptions, WriteOptions
 from splatlens.converters.sidecar import with_sidecars
@@ -26,6 +26,8 @@ FORMATS = (
     lens.FORMAT,
     sog.FORMAT,
     model_folder.FORMAT,
+    compressed_ply.FORMAT,
+    point_cloud.FORMAT,
     ply.FORMAT,
     splat.FORMAT,  # no magic: last
 )

@@ -29,7 +29,7 @@ from splatlens.converters import (
     write_splats,
 )
 from splatlens.converters.gltf_colour import decode_srgb, display_sh, encode_srgb
-from splatlens.converters.gltf_file import open_container
+from splatlens.converters.gltf_file import BLOCK_BYTES, open_container
 from splatlens.converters.transform import transformed
 from splatlens.viewer.camera import Camera
 from splatlens.viewer.errors import FormatError, LensError, UnsupportedError
@@ -300,7 +300,9 @@ def test_data_uris_are_read_by_range(tmp_path: Path) -> None:
             made = {"asset": {"version": "2.0", "x": "data:,y"}, "buffers": [{"byteLength": size}]}
             made["buffers"][0]["uri"] = f"data:a/b;base64,{text}"  # type: ignore[index]
             path = tmp_path / "a.gltf"
-            path.write_text(" " * 32_730 + json.dumps(made, indent=1))  # the URI straddles blocks of the file
+            whole = json.dumps(made)
+            # The start of the URI straddles the blocks in which the file is read.
+            path.write_text(" " * (BLOCK_BYTES - 9 - whole.index('"data:a/b')) + whole)
             container = open_container(path)
             buffer = container.buffer(0)
             with container.opened() as reader:

@@ -8,7 +8,20 @@ from pathlib import Path
 
 import numpy as np
 
-from splatlens.converters import compressed_ply, lens, model_folder, ply, point_cloud, sog, splat
+from splatlens.converters import (
+    compressed_ply,
+    gltf,
+    ksplat,
+    lens,
+    model_folder,
+    ply,
+    point_cloud,
+    rad,
+    sog,
+    splat,
+    spz,
+    streamed_sog,
+)
 from splatlens.converters.filters import Tally, max_sh
 from splatlens.converters.format import Format, ReadOptions, WriteOptions
 from splatlens.converters.sidecar import with_sidecars
@@ -24,12 +37,17 @@ __all__ = [
 #: In the order in which they are tried.
 FORMATS = (
     lens.FORMAT,
+    streamed_sog.FORMAT,
     sog.FORMAT,
     model_folder.FORMAT,
     compressed_ply.FORMAT,
     point_cloud.FORMAT,
     ply.FORMAT,
-    splat.FORMAT,  # no magic: last
+    spz.FORMAT,
+    gltf.FORMAT,
+    rad.FORMAT,
+    ksplat.FORMAT,  # this one and the next have no magic: last
+    splat.FORMAT,
 )
 
 #: Bytes of a file that are enough to know its format.

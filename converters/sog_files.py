@@ -167,7 +167,12 @@ class ZipFiles:
         _check_size(self.label, name, info.file_size, limit)
         with _archive(self.path, self.label) as archive, archive.open(info) as file:
             # By its declared size, at which it compares the CRC-32: without one, all of a bomb would be inflated first.
-            data = file.read(info.file_size)
+            # In pieces, for `_Sparing` gives no more at once.
+            pieces, left = [], info.file_size
+            while left and (piece := file.read(min(left, MAX_DIRECTORY))):
+                pieces.append(piece)
+                left -= len(piece)
+            data = b"".join(pieces)
         if len(data) != info.file_size:
             why = f"has {len(data)} bytes, not the {info.file_size} that the archive declares"
             raise FormatError(f"{self.label}: file {name!r} {why}; {_REMEDY}")

@@ -69,7 +69,7 @@ def inner_name(field: Field) -> str:
     """A file's name within the scene: relative, with forward slashes, never upwards. Raises FormatError."""
     name = field.text(MAX_NAME)
     parts = [part for part in name.split("/") if part != "."]
-    if name.startswith("/") or not parts or any(part in ("", "..") for part in parts) or set(name) & set('\\:\0'):
+    if not parts or any(part in ("", "..") for part in parts) or set(name) & set('\\:\0'):
         field.fail("the name of a file inside the scene's folder")
     return "/".join(parts)
 

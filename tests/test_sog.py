@@ -6,6 +6,7 @@ import io
 import json
 import math
 import struct
+import tempfile
 import tracemalloc
 import zipfile
 from collections.abc import Callable
@@ -198,6 +199,17 @@ def test_archives(tmp_path: Path, top: str, method: int) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.sog", "folder"]
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_archives_with_large_pictures(tmp_path: Path, method: int) -> None:
+    """Noise of 460 kB, more than is ever read at once."""
+    scene = encode_v2(random_splats(4, 0))
+    noise = np.random.default_rng(0).integers(0, 256, (340, 340, 4), np.uint8)
+    scene.meta["count"] = 340 * 340
+    scene.pictures = {name: noise[..., : p.shape[2]] for name, p in scene.pictures.items()}
+    got = read_splats(scene.archive(tmp_path / "a.sog", method=method))[0]
+    assert_same(got, read_splats(scene.folder(tmp_path / "folder"))[0], {})
+
+
 def test_folder_facts(tmp_path: Path) -> None:
     """A folder, its meta.json and links to both are the same scene; all its files are named, once."""
     folder = encode_v2(random_splats(9, 1)).folder(tmp_path / "scene")
@@ -238,6 +250,29 @@ def test_other_sizes_and_kinds_of_pictures(tmp_path: Path) -> None:
     assert_same(read_splats(folder)[0], want, {})
     Image.fromarray(scene.pictures["quats.webp"]).save(folder / "quats.webp", "png")
     assert_same(read_splats(folder)[0], want, {})
+
+
+def test_pictures_without_alpha(tmp_path: Path) -> None:
+    """Writers may leave it out where it is 255 throughout."""
+    scene = encode_v2(random_splats(5, 0))
+    scene.pictures["sh0.webp"] = scene.pictures["sh0.webp"][..., :3]
+    scene.pictures["quats.webp"] = np.full((4, 4, 3), 128, np.uint8)
+    got = read_splats(scene.folder(tmp_path))[0]
+    assert (got.opacities == 1).all()
+    np.testing.assert_allclose(got.quats, [[0, 0, 0, 1]] * 5, atol=0.003)
+
+
+def test_pictures_replaced_while_open(tmp_path: Path) -> None:
+    """A picture of another size, or none any more, between opening and reading."""
+    scene = encode_v2(random_splats(5, 0))
+    source = open_source(scene.folder(tmp_path))
+    path = tmp_path / "scales.webp"
+    path.write_bytes(webp(np.zeros((8, 4, 3), np.uint8)))
+    with pytest.raises(FormatError, match=r"'scales\.webp': decodes to RGB 4x8, its header says 4x4"):
+        list(source.chunks())
+    path.unlink()
+    with pytest.raises(FormatError, match=r"file 'scales\.webp' is missing"):
+        list(source.chunks())
 
 
 def test_sh_degree_4_is_reduced(tmp_path: Path) -> None:
@@ -391,6 +426,10 @@ def test_pictures_that_lie(tmp_path: Path) -> None:
     for mode, part in (("L", "a PNG of 8 bits and colour type 0"), ("1", "a PNG of 1 bits")):
         Image.new(mode, (4, 1)).save(path, "png")
         refused(folder, part, "expected 8 bits of RGB or RGBA")
+    Image.new("RGB", (4, 1)).save(path, "png")
+    deep = path.read_bytes()
+    path.write_bytes(deep[:24] + b"\x10" + deep[25:])
+    refused(folder, "a PNG of 16 bits and colour type 2, expected 8 bits of RGB or RGBA")
     path.write_bytes(b"\xff\xd8\xff\xe0" + b"x" * 40)
     refused(folder, "texture 'sh0.webp': not a WebP picture")
     path.write_bytes(sound + b"x" * (1 << 17))
@@ -467,6 +506,11 @@ def test_archives_that_would_fill_the_memory(tmp_path: Path) -> None:
     for size in (len(files["meta.json"]), 9):  # less than there is: cut there, and then the CRC is wrong
         path.write_bytes(data[: entry + 24] + struct.pack("<I", size) + data[entry + 28 :])
         refused(path, "damaged zip archive: Bad CRC-32")
+    archive(path, files, zipfile.ZIP_DEFLATED)
+    data = path.read_bytes()
+    entry, size = data.index(b"PK\x01\x02"), len(files["meta.json"])
+    path.write_bytes(data[: entry + 24] + struct.pack("<I", size + 5) + data[entry + 28 :])
+    refused(path, f"file 'meta.json' has {size} bytes, not the {size + 5} that the archive declares")
     archive(path, files | {f"{i:05}.txt": b"" for i in range(3000)})
     refused(path, "damaged zip archive: a directory of", f"expected at most {sog_files.MAX_DIRECTORY}")
     assert tracemalloc.get_traced_memory()[1] < 4 << 20
@@ -541,8 +585,18 @@ def test_planes_go_to_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """Decoded bytes beyond SPOOL_BYTES lie on disk, and the splats are the same."""
     folder = encode_v2(random_splats(3000, 2)).folder(tmp_path)
     want = read_splats(folder)[0]
-    monkeypatch.setattr(sog_scene, "SPOOL_BYTES", 1000)
-    assert_same(read_splats(folder)[0], want, {})
+    rolled = []
+
+    class Spool(tempfile.SpooledTemporaryFile):  # type: ignore[type-arg]
+        def rollover(self) -> None:
+            rolled.append(self.tell())
+            super().rollover()
+
+    monkeypatch.setattr(tempfile, "SpooledTemporaryFile", Spool)
+    for limit, times in ((19 * 3000, 0), (19 * 3000 - 1, 1)):
+        monkeypatch.setattr(sog_scene, "SPOOL_BYTES", limit)
+        assert_same(read_splats(folder)[0], want, {})
+        assert len(rolled) == times
 
 
 def test_converts_to_lens(tmp_path: Path) -> None:

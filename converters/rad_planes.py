@@ -149,12 +149,13 @@ def _inflated(path: Path, chunk: Chunk, file: BinaryIO, column: Property) -> Ite
             yield data
             continue
         decoder = decoder or zlib.decompressobj(31 if data[:2] == b"\x1f\x8b" else -15)
-        while data:
+        more = True
+        while data or more:
             try:
                 block = decoder.decompress(data, BLOCK)
             except zlib.error as error:
                 raise fail(f"cannot be decompressed ({error})") from error
-            data = decoder.unconsumed_tail
+            data, more = decoder.unconsumed_tail, len(block) == BLOCK  # zlib may hold back part of a repetition
             wanted -= len(block)
             if wanted < 0:
                 raise fail("decompresses to more than its rows take")

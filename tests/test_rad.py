@@ -238,6 +238,17 @@ def test_unknown_columns_are_named(tmp_path: Path) -> None:
     assert read_splats(write_rad(tmp_path / "a.rad", random_splats(20, 1), chunk=more))[1].ignored == ("'normals'",)
 
 
+def test_any_size_of_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Differences are summed up across the blocks that a column is inflated in, and start anew with each dimension."""
+    for encoding in ("s8_delta", "r8_delta", "f16_lebytes"):
+        path = write_rad(tmp_path / "a.rad", random_splats(50, 1), {"sh": encoding}, 20)
+        want, _ = read_splats(path)
+        for block in (1, 7, 20, 33, 100):
+            monkeypatch.setattr(rad_planes, "BLOCK", block)
+            assert_same(read_splats(path)[0], want, {})
+        monkeypatch.undo()
+
+
 def test_large_chunks_are_read_in_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All splats in one chunk of 5 MB, above what is kept in memory."""
     monkeypatch.setattr(rad_planes, "SPOOL_BYTES", 1 << 19)
@@ -351,6 +362,20 @@ def test_wrong_files(tmp_path: Path) -> None:
     refused(path, "not a .rad file: it starts with b''")
     write_rad(tmp_path / "b.rad", random_splats(50, 0), beside="part-")
     refused(tmp_path / "part-0.radc", "one chunk of a scene in several files", kind=UnsupportedError)
+
+
+def test_payload_that_lies(tmp_path: Path) -> None:
+    """The payload's length stands after the chunk's JSON: too long for the chunk, or too short for its columns."""
+    path = write_rad(tmp_path / "a.rad", random_splats(9, 0))
+    data = path.read_bytes()
+    chunk = data.index(b"RADC")
+    at = chunk + 8 + (int.from_bytes(data[chunk + 4 : chunk + 8], "little") + 7) // 8 * 8
+    (length,) = struct.unpack_from("<Q", data, at)
+    for lie, part in ((length + 1, "chunk 0: its payload"), (2**64 - 1, "its payload ends at byte 1844674")):
+        path.write_bytes(data[:at] + struct.pack("<Q", lie) + data[at + 8 :])
+        refused(path, part, f"of {len(data) - chunk}")
+    path.write_bytes(data[:at] + struct.pack("<Q", 8) + data[at + 8 :])
+    refused(path, "chunk 0: center ends at byte", "of a payload of 8")
 
 
 def test_truncated(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
-from splatlens.converters import Source, SourceInfo, WriteOptions, open_source, read_splats, write_splats
+from splatlens.converters import Source, SourceInfo, WriteOptions, open_source, ordering, read_splats, write_splats
 from splatlens.converters.compressed_ply import CHUNK, pack_rotations, unpack_rotations, write_compressed
 from splatlens.converters.ordering import compact_order, morton_codes
 from splatlens.viewer.errors import FormatError, LensError, UnsupportedError
@@ -216,6 +217,20 @@ def test_order_where_every_split_parts_one_run_only() -> None:
     """Places whose distances grow eightfold: as many splits as runs, none deeper in the stack of calls."""
     means = np.exp2(np.linspace(0, 120, 40_000))[:, None].repeat(3, axis=1).astype(np.float32)
     assert sorted(compact_order(means, 16).tolist()) == list(range(40_000))
+
+
+def test_more_rows_than_are_held_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By way of a file and in several runs, none of which parts a chunk."""
+    monkeypatch.setattr(ordering, "MEMORY_ROWS", 2048)
+    monkeypatch.setattr(ordering, "BUCKET_ROWS", 1024)
+    want = random_splats(9000, 0)
+    got, info = read_splats(_written(tmp_path, want))
+    assert info.splats == 9000
+    distances, rows = cKDTree(got.means).query(want.means)
+    # The nearest is at times another one, never a third: chunks of 3 units have steps of 0.003.
+    assert distances.max() < 0.01
+    same = np.abs(got.opacities[rows] - want.opacities) < 0.5 / 255 + 1e-6
+    assert same.mean() > 0.999
 
 
 def test_values_beyond_the_format_are_clipped(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from splatlens.converters.ordering import rows_of
 from splatlens.converters.source import Source
+from splatlens.viewer.row_file import rows_of
 from splatlens.viewer.splats import Splats
 
 

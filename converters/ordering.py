@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from splatlens.converters.source import Source
 from splatlens.viewer.errors import LensError
+from splatlens.viewer.row_file import RowFile, row_width, rows_of, splats_of
 from splatlens.viewer.splats import SH_COEFFICIENTS, Splats
 
 #: Most rows held at once: 31 MB at SH 3, and as much again for the sorted copy.
@@ -151,20 +152,6 @@ def _split_costs(points: NDArray[np.float64], at: NDArray[np.intp]) -> NDArray[n
     return costs
 
 
-def rows_of(splats: Splats) -> NDArray[np.float32]:
-    """(N, 11 + 3 K) float32: means, quats, scales, opacity, sh."""
-    n = len(splats)
-    parts = (splats.means, splats.quats, splats.scales, splats.opacities[:, None], splats.sh.reshape(n, -1))
-    return np.concatenate(parts, axis=1)
-
-
-def splats_of(rows: NDArray[np.float32]) -> Splats:
-    """What `rows_of` made rows of."""
-    own = np.ascontiguousarray
-    means, quats, scales = own(rows[:, :3]), own(rows[:, 3:7]), own(rows[:, 7:10])
-    return Splats(means, quats, scales, own(rows[:, 10]), own(rows[:, 11:]).reshape(len(rows), -1, 3))
-
-
 @dataclass(frozen=True)
 class _Buckets:
     """Rows in a file, block after block; every row of a bucket comes before every row of the next.
@@ -172,8 +159,7 @@ class _Buckets:
     bounds: codes that part the buckets. sizes: (blocks, buckets) rows, in the order in which they stand in the file.
     """
 
-    file: IO[bytes]
-    width: int
+    file: RowFile
     low: NDArray[np.float32]
     high: NDArray[np.float32]
     bounds: NDArray[np.uint64]
@@ -186,7 +172,7 @@ class _Buckets:
             # One code only, however many rows (copies of one splat): nothing to sort, and perhaps too much to hold.
             alone = 0 < bucket < len(self.bounds) and self.bounds[bucket] == self.bounds[bucket - 1] + np.uint64(1)
             for block in [[piece] for piece in pieces] if alone else [pieces] if pieces else []:
-                splats = splats_of(np.concatenate([_load(self.file, self.width, *piece) for piece in block]))
+                splats = splats_of(self.file.gather(block))
                 if not alone:
                     order = np.argsort(morton_codes(splats.means, self.low, self.high), kind="stable")
                     splats = splats.take(order)
@@ -194,31 +180,27 @@ class _Buckets:
                     yield splats.take(slice(at, at + rows))
 
 
-def _load(file: IO[bytes], width: int, first: int, rows: int) -> NDArray[np.float32]:
-    file.seek(4 * width * first)
-    return np.frombuffer(file.read(4 * width * rows), np.float32).reshape(rows, width)
-
-
 def _distribute(
     file: IO[bytes], out: IO[bytes], count: int, sh_degree: int, low: NDArray[np.float32], high: NDArray[np.float32]
 ) -> _Buckets:
     """Sorts rows of `file` into buckets in `out`, a block at a time."""
-    width = 11 + 3 * SH_COEFFICIENTS[sh_degree]
+    width = row_width(SH_COEFFICIENTS[sh_degree])
+    source, target = RowFile(file, width), RowFile(out, width)
     blocks = [(first, min(BUCKET_ROWS, count - first)) for first in range(0, count, BUCKET_ROWS)]
 
     def codes(rows: NDArray[np.float32]) -> NDArray[np.uint64]:
         return morton_codes(rows[:, :3], low, high)
 
     step = max(1, BUCKET_ROWS // SAMPLES)
-    samples = np.sort(np.concatenate([codes(_load(file, width, *block)[::step]) for block in blocks]))
+    samples = np.sort(np.concatenate([codes(source.load(*block)[::step]) for block in blocks]))
     chosen = samples[SAMPLES::SAMPLES]
     values, times = np.unique(chosen, return_counts=True)
     # A code that fills a bucket by itself gets one of its own.
     bounds = np.unique(np.concatenate([values, values[times > 1] + np.uint64(1)]))
     sizes = np.zeros((len(blocks), len(bounds) + 1), np.int64)
     for block, counts in zip(blocks, sizes, strict=True):
-        rows = _load(file, width, *block)
+        rows = source.load(*block)
         bucket = np.searchsorted(bounds, codes(rows), side="right")
-        out.write(rows[np.argsort(bucket, kind="stable")].tobytes())
+        target.append(rows[np.argsort(bucket, kind="stable")])
         counts[:] = np.bincount(bucket, minlength=len(counts))
-    return _Buckets(out, width, low, high, bounds, sizes)
+    return _Buckets(target, low, high, bounds, sizes)

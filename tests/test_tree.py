@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from splatlens.viewer.errors import LensError
 from splatlens.viewer.merge import merge, splat_covs
 from splatlens.viewer.splats import SH_COEFFICIENTS, Splats
-from splatlens.viewer.tree import CLUSTER_SPLATS, MAX_CHILDREN, Tree, _assemble, _clusters, build_tree
+from splatlens.viewer.tree import CLUSTER_SPLATS, MAX_CHILDREN, Tree, _clusters, assemble, build_tree
 from splatlens.viewer.visibility import visibility
 from tests.twin_scenes import random_splats
 
@@ -193,7 +193,7 @@ def test_errors_never_grow_downward_even_where_a_refinement_repairs_nothing() ->
     splats = scene(5000)
     forest = merge(splats, np.zeros(5000, np.int64))
     energy = forest.energy * np.where(forest.leaves < 20, 1000, 1)
-    tree = _assemble(splats, replace(forest, energy=energy), *_clusters(forest))
+    tree = assemble(splats, replace(forest, energy=energy), *_clusters(forest))
     assert (tree.error[tree.parent[1:]] >= tree.error[1:]).all()
     assert (tree.error > 0).any()
 

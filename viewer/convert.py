@@ -5,47 +5,32 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 import splatlens
+from splatlens.viewer.blocks import WHOLE_SPLATS
 from splatlens.viewer.camera import Camera
 from splatlens.viewer.errors import LensError
-from splatlens.viewer.lens import SplatsLayer, WriteReport, write_lens
+from splatlens.viewer.lens import WriteReport, write_lens
+from splatlens.viewer.lens_build import ChunkedSource, Planned, SourceLayer, plan_source
+from splatlens.viewer.quantised_file import quantised_file
+from splatlens.viewer.row_file import temporary_files
 from splatlens.viewer.scene import Kernel, SceneInfo
 from splatlens.viewer.splats import Splats
-from splatlens.viewer.tree import build_tree
+
+__all__ = ["ChunkedSource", "ConvertReport", "SourceLayer", "build_lens", "peak_bytes", "start_camera"]
 
 #: Share of the time that building the tree takes, for the progress: 0.65 to 0.8 on the test scenes.
 TREE_SHARE = 0.7
 #: The start camera frames the middle of the scene from this far round and up, degrees, with this field of view.
 START_AZIMUTH, START_ELEVATION, START_FOV = 30.0, 20.0, 50.0
 START_SIZE = (1280, 720)
-
-
-class ChunkedSource(Protocol):
-    """What converters.open_source gives."""
-
-    def chunks(self) -> Iterator[Splats]: ...
-
-
-def _identity() -> NDArray[np.float64]:
-    return np.eye(4)
-
-
-@dataclass(frozen=True)
-class SourceLayer:
-    """What becomes one layer of kind `splats`. transform: (4, 4) layer to world, affine. kernel: its blur."""
-
-    source: Splats | ChunkedSource
-    name: str = ""
-    transform: NDArray[np.float64] = field(default_factory=_identity)
-    kernel: Kernel = field(default_factory=Kernel)
 
 
 @dataclass(frozen=True)
@@ -68,34 +53,49 @@ def build_lens(
     kernel: Kernel | None = None,
     name: str = "",
     workers: int = 2,
+    whole: int = WHOLE_SPLATS,
 ) -> ConvertReport:
     """Writes a scene of splats layers, drawn in the order given where depths are equal. `progress` hears the share
     done, 0 to 1.
 
     A single source is a layer with `kernel` and `name`. Where `info` has no start camera, the first training camera is
-    it, or one that frames the scene. Raises LensError; nothing is left behind then.
+    it, or one that frames the scene. A layer of more than `whole` splats is built block by block: memory is bounded by
+    them. Raises LensError; nothing is left behind then.
     """
     start = time.perf_counter()
     tell = progress or (lambda share: None)
     chosen = layers if isinstance(layers, Sequence) else [SourceLayer(layers, name, kernel=kernel or Kernel())]
     if not chosen:
         raise LensError("convert: no layers given; give at least one source")
-    made: list[SplatsLayer] = []
-    means: list[NDArray[np.float32]] = []
-    for i, layer in enumerate(chosen):
-        splats = layer.source if isinstance(layer.source, Splats) else _gather(layer.source.chunks())
-        tree = build_tree(splats, lambda share, i=i: tell(TREE_SHARE * (i + share) / len(chosen)))  # type: ignore[misc]
-        made.append(SplatsLayer(tree, layer.name, layer.transform, layer.kernel))
-        matrix = np.asarray(layer.transform)
-        means.append((splats.means @ matrix[:3, :3].T + matrix[:3, 3]).astype(np.float32))
-    tree_seconds = time.perf_counter() - start
-    info = info or SceneInfo()
-    if info.camera is None:
-        first = info.cameras[0] if info.cameras else start_camera(np.concatenate(means), info.up)
-        info = replace(info, camera=first)
-    info = info if info.converter else replace(info, converter=f"splatlens {splatlens.__version__}")
-    written = write_lens(path, made, info, lambda share: tell(TREE_SHARE + (1 - TREE_SHARE) * share), workers)
+    with temporary_files("building a .lens"), ExitStack() as stack:
+        made: list[Planned] = []
+        for i, layer in enumerate(chosen):
+            rows = stack.enter_context(quantised_file())
+
+            def hear(share: float, done: int = i) -> None:
+                tell(TREE_SHARE * (done + share) / len(chosen))
+
+            made.append(plan_source(layer, rows, hear, whole))
+        tree_seconds = time.perf_counter() - start
+        info = info or SceneInfo()
+        if info.camera is None:
+            first = info.cameras[0] if info.cameras else start_camera(_world_centres(made), info.up)
+            info = replace(info, camera=first)
+        info = info if info.converter else replace(info, converter=f"splatlens {splatlens.__version__}")
+        plans = [one.plan for one in made]
+        written = write_lens(path, plans, info, lambda share: tell(TREE_SHARE + (1 - TREE_SHARE) * share), workers)
     return ConvertReport(written, time.perf_counter() - start, tree_seconds, peak_bytes())
+
+
+def _world_centres(layers: Sequence[Planned]) -> NDArray[np.float32]:
+    """(S, 3) centres of all layers in world coordinates, each layer's as dense as its splats are."""
+    step = max(layer.step for layer in layers)
+    parts = []
+    for layer in layers:
+        matrix = layer.plan.info.transform
+        centres = layer.centres[:: max(1, round(step / layer.step))]
+        parts.append((centres @ matrix[:3, :3].T + matrix[:3, 3]).astype(np.float32))
+    return np.concatenate(parts)
 
 
 def start_camera(means: NDArray[np.float32], up: tuple[float, float, float]) -> Camera:
@@ -125,6 +125,3 @@ def peak_bytes() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if sys.platform == "darwin" else peak * 1024)
 
-
-def _gather(chunks: Iterable[Splats]) -> Splats:
-    return Splats.concatenate(list(chunks))

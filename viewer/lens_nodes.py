@@ -13,7 +13,7 @@ from splatlens.viewer.lens_layout import CLUSTER_SPLATS, MAX_CHILDREN, NODE, NON
 
 if TYPE_CHECKING:
     from splatlens.viewer.paging import Pages
-    from splatlens.viewer.tree import Tree
+    from splatlens.viewer.tree import Clusters
 
 _FLAGS = sum(NodeFlag)
 
@@ -56,7 +56,7 @@ def float32_up(values: NDArray[np.float64]) -> NDArray[np.float32]:
     return np.where(rounded < values, np.nextafter(rounded, np.float32(np.inf)), rounded)
 
 
-def make_nodes(tree: Tree, pages: Pages, slots: NDArray[np.integer]) -> NDArray[np.void]:
+def make_nodes(tree: Clusters, pages: Pages, slots: NDArray[np.integer]) -> NDArray[np.void]:
     """(C,) NODE records in file order; slots: (C,) pool slots of each cluster of the tree."""
     order = pages.order
     place = np.empty(len(order), np.int64)

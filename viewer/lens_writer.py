@@ -7,6 +7,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
@@ -38,9 +39,11 @@ from splatlens.viewer.lens_layout import (
     Encoding,
     SectionKind,
 )
+from splatlens.viewer.quantised_file import quantised_file
 from splatlens.viewer.scene import CAMERAS, THUMBNAIL, LayerInfo, SceneInfo
 
-Layer = SplatsLayer | BlobLayer
+#: A SplatsPlan is a splats layer that is quantised already.
+Layer = SplatsLayer | SplatsPlan | BlobLayer
 Progress = Callable[[float], None]
 
 
@@ -112,8 +115,9 @@ def write_lens(
     """
     start = time.perf_counter()
     path = Path(path)
-    plan = _plan(layers, info)
-    with atomic_write(path) as file, ThreadPoolExecutor(max_workers=workers) as pool:
+    with ExitStack() as stack:
+        plan = _plan(layers, info, stack)
+        file, pool = stack.enter_context(atomic_write(path)), stack.enter_context(ThreadPoolExecutor(workers))
         try:
             report = _write(file, plan, pool, progress)
         except BaseException:
@@ -122,20 +126,25 @@ def write_lens(
     return replace(report, path=path, seconds=time.perf_counter() - start)
 
 
-def _plan(layers: Sequence[Layer], info: SceneInfo) -> _Plan:
+def _plan(layers: Sequence[Layer], info: SceneInfo, stack: ExitStack) -> _Plan:
+    """stack: closes the files that quantised rows go to."""
     if not 1 <= len(layers) <= MAX_LAYERS:
         raise LensError(f"scene: field layers: expected 1 to {MAX_LAYERS}, got {len(layers)}")
     plan = _Plan()
     plan.sections.append(_Section(SectionKind.INFO))
     for i, layer in enumerate(layers):
-        if isinstance(layer, SplatsLayer):
-            prepared = plan.splats[i] = plan_splats(layer)
-            plan.layers.append(prepared.info)
-            plan.sections.append(_Section(SectionKind.DIRECTORY, layer=i))
-        else:
+        if isinstance(layer, BlobLayer):
             blobs = {name: _data(plan, data, i) for name, data in sorted(layer.blobs.items())}
             own = LayerInfo(layer.kind, layer.name, layer.transform, blobs, None, layer.properties)
             plan.layers.append(own)
+        else:
+            if isinstance(layer, SplatsPlan):
+                planned = layer
+            else:
+                planned = plan_splats(layer, stack.enter_context(quantised_file()))
+            plan.splats[i] = planned
+            plan.layers.append(planned.info)
+            plan.sections.append(_Section(SectionKind.DIRECTORY, layer=i))
     attachments = {}
     if info.cameras:
         attachments[CAMERAS] = _data(plan, dump_json([camera_json(c) for c in info.cameras]))

@@ -7,7 +7,7 @@ lets opacity rise above 1: a flat-topped splat of the same mass, where a cap at 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -47,10 +47,28 @@ SH_C0 = 0.28209479177387814
 
 
 @dataclass(frozen=True)
+class Moments:
+    """What rows that stand for others bring into further merging, (N,) each: see Forest. key: not times leaves."""
+
+    weight: Doubles
+    mass: Doubles
+    key: Doubles
+    energy: Doubles
+    leaves: Ints
+
+    @staticmethod
+    def concatenate(parts: Sequence[Moments]) -> Moments:
+        """All parts after another."""
+        names = ("weight", "mass", "key", "energy", "leaves")
+        return Moments(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
+
+
+@dataclass(frozen=True)
 class Forest:
     """M merge nodes in preorder; the subtree of node i is the rows i..i+size[i]-1. Leaves are source splats.
 
     means (M, 3), covs (M, 6: xx xy xz yy yz zz), opacities (M,). weight (M,): area x opacity x what shows, additive.
+    mass (M,): area x opacity, additive.
     source (M,): the source row of a leaf, -1 for a merged node. children (M, 2): node ids, -1 for leaves.
     leaves (M,): source splats below, itself included. size (M,): nodes of the subtree.
     key (M,): the order in which nodes are refined, a parent's at least its children's, 0 for leaves: the largest cost
@@ -62,6 +80,7 @@ class Forest:
     covs: Doubles
     opacities: Doubles
     weight: Doubles
+    mass: Doubles
     source: Ints
     children: Ints
     leaves: Ints
@@ -69,6 +88,11 @@ class Forest:
     key: Doubles
     energy: Doubles
     roots: Ints
+
+    def moments(self, nodes: Ints) -> Moments:
+        """Of some nodes, as `merge` takes them."""
+        leaves = self.leaves[nodes]
+        return Moments(self.weight[nodes], self.mass[nodes], self.key[nodes] / leaves, self.energy[nodes], leaves)
 
 
 @dataclass
@@ -202,8 +226,16 @@ def _coincident(points: Doubles) -> tuple[Ints, Ints]:
     return order[second - 1], order[second]
 
 
-def merge(splats: Splats, groups: NDArray[np.integer], progress: Callable[[float], None] | None = None) -> Forest:
-    """The merge forest of N >= 1 splats; splats of different `groups` (N,) are never merged. One root a group."""
+def merge(
+    splats: Splats,
+    groups: NDArray[np.integer],
+    progress: Callable[[float], None] | None = None,
+    moments: Moments | None = None,
+) -> Forest:
+    """The merge forest of N >= 1 splats; splats of different `groups` (N,) are never merged. One root a group.
+
+    moments: of splats that stand for others; None where they are source splats.
+    """
     n = len(splats)
     axes = principal_axes(splats)
     covs = _upper(axes @ axes.transpose(0, 2, 1))
@@ -219,11 +251,14 @@ def merge(splats: Splats, groups: NDArray[np.integer], progress: Callable[[float
     nodes.colors[:n] = splats.sh[:, 0] * SH_C0
     nodes.opacities[:n] = splats.opacities
     nodes.areas[:n] = area
-    # Transparent splats keep a trace of mass, so that averages of them exist.
-    nodes.mass[:n] = np.maximum(splats.opacities, 1e-6) * area
-    nodes.weight[:n] = nodes.mass[:n] * np.sqrt(
-        visibility(splats.means.astype(np.float64), axes, nodes.opacities[:n]) + HIDDEN
-    )
+    if moments is None:
+        # Transparent splats keep a trace of mass, so that averages of them exist.
+        mass = np.maximum(splats.opacities, 1e-6) * area
+        shown = visibility(splats.means.astype(np.float64), axes, nodes.opacities[:n])
+        zero = np.zeros(n)
+        moments = Moments(mass * np.sqrt(shown + HIDDEN), mass, zero, zero, np.ones(n, np.int64))
+    nodes.weight[:n], nodes.mass[:n] = moments.weight, moments.mass
+    nodes.key[:n], nodes.energy[:n] = moments.key, moments.energy
     rounds = [n]
     roots = []
     with ThreadPoolExecutor(2) as pool:
@@ -240,7 +275,7 @@ def merge(splats: Splats, groups: NDArray[np.integer], progress: Callable[[float
                 if progress is not None:
                     progress(rounds[-1] / n - 1)
             roots.append(int(active[0]))
-    return _preorder(nodes, rounds, np.array(roots))
+    return _preorder(nodes, rounds, np.array(roots), moments.leaves)
 
 
 def _pairs(nodes: _Nodes, active: Ints, pool: ThreadPoolExecutor) -> tuple[Ints, Ints]:
@@ -279,14 +314,17 @@ def _append(n: _Nodes, at: int, i: Ints, j: Ints) -> Ints:
     return np.arange(at, at + len(i))
 
 
-def _preorder(n: _Nodes, rounds: list[int], roots: Ints) -> Forest:
+def _preorder(n: _Nodes, rounds: list[int], roots: Ints, sources: Ints) -> Forest:
     """The nodes renumbered in preorder, so that every subtree is a range. rounds: the first node id of each round,
-    and the end."""
+    and the end. sources: source splats that each row stands for."""
     used = rounds[-1]
     children = n.children[:used]
-    size = np.ones(used, np.int64)
+    size, leaves = np.ones(used, np.int64), np.ones(used, np.int64)
+    leaves[: rounds[0]] = sources
     for a, b in pairwise(rounds):
-        size[a:b] = size[children[a:b, 0]] + size[children[a:b, 1]] + 1
+        left, right = children[a:b].T
+        size[a:b] = size[left] + size[right] + 1
+        leaves[a:b] = leaves[left] + leaves[right]
     place = np.zeros(used, np.int64)
     place[roots] = np.cumsum(size[roots]) - size[roots]
     for a, b in pairwise(rounds[::-1]):
@@ -298,12 +336,13 @@ def _preorder(n: _Nodes, rounds: list[int], roots: Ints) -> Forest:
     source = np.where(old < rounds[0], old, -1)
     down = children[old]
     down = np.where(down >= 0, place[down], -1)
-    leaves = (size[old] + 1) // 2
+    leaves = leaves[old]
     return Forest(
         means=n.means[old],
         covs=n.covs[old],
         opacities=n.opacities[old],
         weight=n.weight[old],
+        mass=n.mass[old],
         source=source,
         children=down,
         leaves=leaves,

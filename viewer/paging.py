@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from splatlens.viewer.lens_layout import PAGE_CLUSTERS
 
 if TYPE_CHECKING:
-    from splatlens.viewer.tree import Tree
+    from splatlens.viewer.tree import Clusters
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Pages:
         return len(self.parent)
 
 
-def paginate(tree: Tree) -> Pages:
+def paginate(tree: Clusters) -> Pages:
     """Pages of at most PAGE_CLUSTERS clusters.
 
     Sibling groups are taken by their parent's error, largest first. A group joins its parent's page while that has

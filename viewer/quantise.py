@@ -85,8 +85,12 @@ def quantise_clusters(
     count: NDArray[np.int64] | NDArray[np.int32],
     coarse: NDArray[np.integer],
     codec: LayerCodec,
+    typical: float | None = None,
 ) -> Quantised:
-    """first, count: (C,) rows of each cluster, one after another. coarse: (C,) half octaves to add to steps."""
+    """first, count: (C,) rows of each cluster, one after another. coarse: (C,) half octaves to add to steps.
+
+    typical: typical_sigma of the layer where these are not all of its rows.
+    """
     if not len(first) or not np.array_equal(np.append(first, len(splats)), np.append(0, first + count)):
         raise ValueError("first and count must cover the rows, cluster after cluster")
     if count.min() < 1 or count.max() > constant("GROUP"):
@@ -97,7 +101,9 @@ def quantise_clusters(
 
     scales, frames = _sorted_axes(splats)
     step = _POSITION_STEP if splats.sh_degree else _PLAIN_POSITION_STEP
-    exponent, slots, exact, origins, axis, position = _positions(means, scales, first, cluster, levels, step)
+    exponent, slots, exact, origins, axis, position = _positions(
+        means, scales, first, cluster, levels, step, typical
+    )
     order = np.lexsort((position[np.arange(len(cluster)), axis[cluster]], cluster))
     scales, frames = scales[order], frames[order]
 
@@ -138,6 +144,12 @@ def quantise_clusters(
         sh_exponent, low, base, position[order], root, codes - low[cluster], middle, thin, turns, rolls, color, sh,
         splats.means[order],
     )  # fmt: skip
+
+
+def typical_sigma(splats: Splats) -> float:
+    """The median splat's size, to which steps of positions are chosen: root of its two largest scales' product."""
+    scales = np.sort(splats.scales, axis=1).astype(np.float64)
+    return float(np.median(np.sqrt(scales[:, 1] * scales[:, 2])))
 
 
 def _rounded(values: Doubles, shift: Integers, limit: int | Integers) -> Integers:
@@ -183,11 +195,12 @@ def _positions(
     cluster: NDArray[np.int64],
     levels: Integers,
     step: float,
+    typical: float | None,
 ) -> tuple[Integers, Integers, NDArray[np.bool_], NDArray[np.float32], Integers, Integers]:
     """Exponent of the step, slots, whether centres stay float32, origin and longest axis; (N, 3) positions in steps."""
     sigma = np.sqrt(scales[:, 0] * scales[:, 1])
     own = np.maximum(_medians(sigma, first, cluster), 1e-30)
-    typical = np.maximum(np.median(sigma), 1e-30)
+    typical = max(float(np.median(sigma)) if typical is None else typical, 1e-30)
     low = np.minimum.reduceat(means, first)
     extent = np.maximum.reduceat(means, first) - low
     larger = np.exp2(levels / 2)

@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from splatlens.viewer.errors import LensError
-from splatlens.viewer.merge import Forest, merge, splat_covs
+from splatlens.viewer.merge import Doubles, Forest, Ints, Moments, merge, splat_covs
 from splatlens.viewer.splats import Splats
-
-Ints = NDArray[np.int64]
 
 #: Splats a cluster holds at most: one GPU workgroup.
 CLUSTER_SPLATS = 256
@@ -33,11 +31,9 @@ ERROR_SCALE = 25.0
 
 
 @dataclass(frozen=True)
-class Tree:
+class Clusters:
     """C clusters; id 0 is the root, parents come before children, and the children of a cluster are contiguous.
 
-    splats: all rows, cluster after cluster; a leaf cluster's are source splats, unchanged, each in exactly one leaf.
-    source (R,) int64: the source row of a row of a leaf cluster, -1 for rows of inner clusters.
     first (C,) int64 and count (C,) int32: the rows of a cluster, 1..256. parent (C,) int32, -1 for the root.
     child_first, child_count (C,) int32: 0, 0 for leaves, at most 16 children.
     error (C,) float64: world length, 0 for leaves, a parent's at least each child's; x focal / distance it is the cut's
@@ -47,8 +43,6 @@ class Tree:
     support (C, 2, 3) float64: of the extents to alpha 1/255, k sigma, containing all descendants'.
     """
 
-    splats: Splats
-    source: NDArray[np.int64]
     first: NDArray[np.int64]
     count: NDArray[np.int32]
     parent: NDArray[np.int32]
@@ -63,6 +57,18 @@ class Tree:
         return len(self.first)
 
 
+@dataclass(frozen=True)
+class Tree(Clusters):
+    """Clusters and their rows in memory.
+
+    splats: all rows, cluster after cluster; a leaf cluster's are source splats, unchanged, each in exactly one leaf.
+    source (R,) int64: the source row of a row of a leaf cluster, -1 for rows of inner clusters.
+    """
+
+    splats: Splats
+    source: NDArray[np.int64]
+
+
 def build_tree(splats: Splats, progress: Callable[[float], None] | None = None) -> Tree:
     """The tree of N splats. `progress` hears the share done, 0 to 1. Raises LensError when there are no splats or
     some are not finite."""
@@ -70,32 +76,46 @@ def build_tree(splats: Splats, progress: Callable[[float], None] | None = None) 
         raise LensError(
             "tree: the scene has no splats; there is nothing to build. Check that the source file is the right one"
         )
+    return build_subtree(splats, outlying(splats, *bulk(splats.means)), progress)[0]
+
+
+def build_subtree(
+    splats: Splats, apart: NDArray[np.bool_], progress: Callable[[float], None] | None = None
+) -> tuple[Tree, Moments]:
+    """The tree of a scene or of a part of one, and what merging needs of its root's rows to go on above.
+
+    apart (N,): splats that get clusters of their own. Raises LensError where a value is not finite.
+    """
     for name in ("means", "quats", "scales", "opacities", "sh"):
         if not np.isfinite(getattr(splats, name)).all():
             raise LensError(f"tree: {name} holds NaN or infinite values; drop those splats first")
-    forest = merge(splats, _groups(splats), None if progress is None else lambda p: progress(0.8 * p))
+    groups = apart.astype(np.int64)
+    forest = merge(splats, groups, None if progress is None else lambda p: progress(0.8 * p))
     rows, parent = _clusters(forest)
-    tree = _assemble(splats, forest, rows, parent)
+    tree = assemble(splats, forest, rows, parent)
     if progress is not None:
         progress(1.0)
-    return tree
+    return tree, forest.moments(rows[0])
 
 
-def _groups(splats: Splats) -> Ints:
-    """(N,) 1 for skies and far outliers, 0 for the rest: they get clusters of their own and do not stretch others'
-    bounds.
+def bulk(means: NDArray[np.float32]) -> tuple[Doubles, Doubles]:
+    """Low and high corner of the box of the middle 80% of centres on each axis: the bulk of a scene."""
+    low, high = np.percentile(means, [10, 90], axis=0)
+    return low, high
 
-    The bulk is the box of the middle 80% of centres on each axis; an outlier lies more than its diagonal outside of it
-    or has a sigma over a quarter of the diagonal.
+
+def outlying(splats: Splats, low: Doubles, high: Doubles) -> NDArray[np.bool_]:
+    """(N,) skies and far outliers: they get clusters of their own and do not stretch others' bounds.
+
+    An outlier lies more than the diagonal of the bulk low..high outside of it or has a sigma over a quarter of it.
     """
-    low, high = np.percentile(splats.means, [10, 90], axis=0)
     diagonal = float(np.linalg.norm(high - low))
     outside = np.linalg.norm(np.maximum(np.maximum(low - splats.means, splats.means - high), 0), axis=1)
     far = (outside > diagonal) | (splats.scales.max(axis=1) > 0.25 * diagonal)
-    return np.asarray(far & (diagonal > 0), np.int64)
+    return np.asarray(far & (diagonal > 0))
 
 
-def _refine(forest: Forest, rows: Ints, target: int) -> Ints:
+def refine(forest: Forest, rows: Ints, target: int) -> Ints:
     """Rows (node ids, ascending) replaced by descendants, highest key first, until they are `target` or all leaves."""
     inside = _ranges(rows, forest.size[rows])
     inner = inside[forest.source[inside] < 0]
@@ -155,7 +175,7 @@ def _even(forest: Forest, rows: Ints, parts: int) -> list[Ints]:
 
 def _clusters(forest: Forest) -> tuple[list[Ints], list[int]]:
     """Node ids of every cluster in breadth-first order, and every cluster's parent."""
-    rows = [_refine(forest, np.sort(forest.roots), CLUSTER_SPLATS)]
+    rows = [refine(forest, np.sort(forest.roots), CLUSTER_SPLATS)]
     parent = [-1]
     at = 0
     while at < len(rows):
@@ -178,18 +198,18 @@ def _children(forest: Forest, rows: Ints) -> list[Ints]:
         out = []
         for part in np.split(rows, np.searchsorted(rows, roots[1:])):
             count = min(TOP_BRANCHING, -(-int(forest.leaves[part].sum()) // CLUSTER_SPLATS))
-            fine = _refine(forest, part, count * CLUSTER_SPLATS * 3 // 4)
-            out += [_refine(forest, p, CLUSTER_SPLATS) for p in _split(forest, fine, count)]
+            fine = refine(forest, part, count * CLUSTER_SPLATS * 3 // 4)
+            out += [refine(forest, p, CLUSTER_SPLATS) for p in _split(forest, fine, count)]
         return out
     if last <= LAST_BRANCHING:
-        return _even(forest, _refine(forest, rows, leaves), last)
+        return _even(forest, refine(forest, rows, leaves), last)
     count = TOP_BRANCHING if last > MIDDLE else max(2, round(last / MIDDLE_SHARE))
     # A little coarser than needed, cut near whole numbers of leaf clusters, and each part filled up again.
-    fine = _refine(forest, rows, count * CLUSTER_SPLATS * 3 // 4)
-    return [_refine(forest, part, CLUSTER_SPLATS) for part in _split(forest, fine, count)]
+    fine = refine(forest, rows, count * CLUSTER_SPLATS * 3 // 4)
+    return [refine(forest, part, CLUSTER_SPLATS) for part in _split(forest, fine, count)]
 
 
-def _assemble(splats: Splats, forest: Forest, rows: list[Ints], parent: list[int]) -> Tree:
+def assemble(splats: Splats, forest: Forest, rows: list[Ints], parent: list[int]) -> Tree:
     """Arrays of the tree from the node ids of its clusters."""
     c = len(rows)
     count = np.array([len(r) for r in rows], np.int32)
@@ -232,7 +252,7 @@ def _assemble(splats: Splats, forest: Forest, rows: list[Ints], parent: list[int
             inner = np.sqrt(((sphere[kids, :3] - middle) ** 2).sum(axis=1)) + sphere[kids, 3]
             radius = max(radius, float(inner.max()))
         sphere[i, :3], sphere[i, 3] = middle, radius
-    return Tree(out, source, first, count, up, child_first, child_count, error, sphere, box, support)
+    return Tree(first, count, up, child_first, child_count, error, sphere, box, support, out, source)
 
 
 def _splats_of(splats: Splats, forest: Forest, nodes: Ints) -> Splats:

@@ -98,7 +98,7 @@ def place(splats: Splats, matrix: F64) -> Splats:
     means = splats.means.astype(np.float64) @ linear.T + matrix[:3, 3]
     inner = rotation_matrices(splats.quats.astype(np.float64)) * splats.scales[:, None]
     axes, scales, _ = np.linalg.svd(linear @ inner)
-    axes *= np.linalg.det(axes)[:, None, None]
+    axes *= np.linalg.det(axes)[:, None, None]  # proper rotations, which LAPACK does not promise
     narrow = np.maximum(scales, np.finfo(np.float32).tiny).astype(np.float32)
     return Splats(means.astype(np.float32), _quats_of(axes), narrow, splats.opacities, turn_sh(splats.sh, turn))
 

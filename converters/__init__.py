@@ -138,7 +138,7 @@ def write_splats(
 def find_writer(path: Path) -> Format:
     """The format with a writer that a file's name ends with. Raises UnsupportedError."""
     known = max(FORMATS, key=lambda f: f.matches(path.name))
-    if known.matches(path.name) and known.write is not None:
+    if path.name.lower().endswith(known.written):
         return known
-    writable = ", ".join([".lens", *dict.fromkeys(e for f in FORMATS if f.write is not None for e in f.extensions)])
+    writable = ", ".join([".lens", *dict.fromkeys(e for f in FORMATS for e in f.written)])
     raise UnsupportedError(f"{path}: cannot write {path.suffix or 'a file without extension'}; writable are {writable}")

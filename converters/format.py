@@ -46,7 +46,7 @@ class Format:
 
     name: as reports call it; title: as people do. extensions: how file names end, also whole names (meta.json).
     sniff(first 64 bytes, path): whether a file or folder is one, by content. open: facts at once, rows when asked for.
-    sh_degree: the highest that a file of it holds; writers are given no more.
+    reads_only: those of the extensions that are not written. sh_degree: the highest that a file of it holds; writers are given no more.
     options: fields of ReadOptions and WriteOptions that it heeds; the others must stay at their defaults.
     reads, writes, loses: cells of the table in docs/formats.md; loses is what a file of it cannot hold.
     """
@@ -57,11 +57,17 @@ class Format:
     sniff: Callable[[bytes, Path], bool]
     open: Callable[[Path, ReadOptions], Source]
     write: Write | None = None
+    reads_only: tuple[str, ...] = ()
     sh_degree: int = 3
     options: tuple[str, ...] = ()
     reads: str = ""
     writes: str = ""
     loses: str = ""
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """How names of files end that are written in it."""
+        return () if self.write is None else tuple(e for e in self.extensions if e not in self.reads_only)
 
     def matches(self, name: str) -> int:
         """Length of the extension that a file name ends with, 0 for none: the longest of all formats counts."""

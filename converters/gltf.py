@@ -218,6 +218,7 @@ FORMAT = Format(
     sniff,
     open_gltf,
     write_glb,
+    reads_only=(".gltf",),
     options=("as_stored",),
     reads=(
         ".glb and .gltf 2.0 with embedded or external buffers, every component type, SH 0 to 3, SPZ streams, scene "

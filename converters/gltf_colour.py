@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatlens.viewer.reference import sh_basis
+from splatlens.viewer.splats import SH_C0
 
 F32 = NDArray[np.float32]
 
-#: Value of the constant harmonic.
-SH_C0 = 0.28209479177387814
 #: Polar and azimuthal directions: exact for polynomials up to degree 11, of which products with SH degree 3 need 6.
 POLAR, AZIMUTHAL = 6, 12
 #: Splats converted at once: 2 MB an array of colours.

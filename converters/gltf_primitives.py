@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatlens.converters.gltf_accessors import Accessor, find_accessor
-from splatlens.converters.gltf_colour import SH_C0, display_sh, encode_srgb
+from splatlens.converters.gltf_colour import display_sh, encode_srgb
 from splatlens.converters.gltf_file import Container, Reader
 from splatlens.converters.source import checked
 from splatlens.viewer.errors import FormatError, UnsupportedError
 from splatlens.viewer.fields import Field
-from splatlens.viewer.splats import SH_COEFFICIENTS, Splats
+from splatlens.viewer.splats import SH_C0, SH_COEFFICIENTS, Splats
 
 EXTENSION = "KHR_gaussian_splatting"
 #: Names under which drafts carry an SPZ stream, inside EXTENSION or beside it.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from splatlens import __version__
 from splatlens.converters.format import WriteOptions
 from splatlens.converters.gltf_accessors import FLOAT
-from splatlens.converters.gltf_colour import SH_C0, decode_srgb
+from splatlens.converters.gltf_colour import decode_srgb
 from splatlens.converters.gltf_file import BINARY_CHUNK, JSON_CHUNK, MAGIC
 from splatlens.converters.gltf_nodes import camera_node
 from splatlens.converters.gltf_primitives import EXTENSION
@@ -25,7 +25,7 @@ from splatlens.viewer.camera import Camera
 from splatlens.viewer.errors import FormatError, LensError, UnsupportedError
 from splatlens.viewer.fields import dump_json
 from splatlens.viewer.files import atomic_write
-from splatlens.viewer.splats import Splats
+from splatlens.viewer.splats import SH_C0, Splats
 
 #: (4, 4) between right-down-forward (3DGS) and glTF's left-up-forward (section 3.4): half a turn about z.
 TURN_Z = np.diag([-1.0, -1.0, 1.0, 1.0])

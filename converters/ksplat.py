@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from splatlens.converters.format import Format, ReadOptions
 from splatlens.converters.source import Array, Source, SourceInfo, checked
 from splatlens.viewer.errors import FormatError, UnsupportedError
-from splatlens.viewer.merge import SH_C0
-from splatlens.viewer.splats import SH_COEFFICIENTS, Splats
+from splatlens.viewer.splats import SH_C0, SH_COEFFICIENTS, Splats
 
 HEADER_BYTES = 4096
 SECTION_BYTES = 1024

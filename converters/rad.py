@@ -16,8 +16,7 @@ from splatlens.converters.rad_layout import AGAIN, CHUNK_MAGIC, MAGIC, NEEDED, C
 from splatlens.converters.rad_planes import Planes
 from splatlens.converters.source import CHUNK_ROWS, Source, SourceInfo, checked
 from splatlens.viewer.errors import FormatError
-from splatlens.viewer.merge import SH_C0
-from splatlens.viewer.splats import SH_COEFFICIENTS, Splats
+from splatlens.viewer.splats import SH_C0, SH_COEFFICIENTS, Splats
 
 
 @dataclass(frozen=True)

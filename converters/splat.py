@@ -15,8 +15,7 @@ from splatlens.converters.sorted_rows import Row, SortedRows
 from splatlens.converters.source import Source, SourceInfo, checked
 from splatlens.viewer.errors import FormatError
 from splatlens.viewer.files import atomic_write
-from splatlens.viewer.merge import SH_C0
-from splatlens.viewer.splats import Splats
+from splatlens.viewer.splats import SH_C0, Splats
 
 #: A splat: centre, standard deviations (linear), colour and opacity, quaternion w x y z as 128 (q + 1)
 #: (antimatter15/splat, convert.py).

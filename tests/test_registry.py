@@ -52,7 +52,7 @@ def test_the_longest_extension_names_the_writer() -> None:
     assert find_writer(Path("a.b.ply")).name == "3dgs-ply"
     assert find_writer(Path("A.COMPRESSED.PLY")).name == "compressed-ply"
     assert find_writer(Path("x/meta.json")).name == "sog"
-    for name in ("lod-meta.json", "a.ksplat", "a.json", "ply"):
+    for name in ("lod-meta.json", "a.ksplat", "a.json", "ply", "a.gltf"):
         with pytest.raises(UnsupportedError, match="cannot write"):
             find_writer(Path(name))
 

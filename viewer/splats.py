@@ -12,6 +12,8 @@ Floats = NDArray[np.float32]
 
 #: Coefficients a colour channel has for SH degree 0 to 3.
 SH_COEFFICIENTS = (1, 4, 9, 16)
+#: The constant spherical harmonic, 1 / (2 sqrt(pi)): colour = 0.5 + SH_C0 * sh[:, 0] where there are no others.
+SH_C0 = 0.28209479177387814
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from splatlens.converters.gltf_primitives import EXTENSION
 from splatlens.converters.source import Source, SourceInfo
 from splatlens.converters.transform import transformed
 from splatlens.viewer.camera import Camera
-from splatlens.viewer.errors import FormatError, LensError, UnsupportedError
+from splatlens.viewer.errors import FormatError, LensError
 from splatlens.viewer.fields import dump_json
 from splatlens.viewer.files import atomic_write
 from splatlens.viewer.splats import SH_C0, Splats
@@ -65,11 +65,9 @@ def _planes(sh_degree: int) -> list[_Plane]:
 def write_glb(path: Path, source: Source, options: WriteOptions) -> int:
     """Writes a .glb in glTF's frame. Opacities are clipped to 0..1, as the extension asks. One pass, a chunk in memory.
 
-    Raises LensError where the file cannot be written, is named .gltf, or would exceed the 4 GiB that its length fields
+    Raises LensError where the file cannot be written, or would exceed the 4 GiB that its length fields
     hold: before anything is written where `source` says how many rows there are, else after counting them.
     """
-    if path.name.lower().endswith(".gltf"):
-        raise UnsupportedError(f"{path}: .gltf files are read, not written; name it {path.stem}.glb")
     planes = _planes(source.info.sh_degree)
     row = sum(plane.row for plane in planes)
     frame = TURN_Z

@@ -10,6 +10,7 @@ from splatlens.converters.format import Format, ReadOptions
 from splatlens.converters.sog_files import ZIP_START, open_files
 from splatlens.converters.sog_layout import META_NAME
 from splatlens.converters.sog_scene import open_scene
+from splatlens.converters.sog_write import write_sog
 from splatlens.converters.source import Source, SourceInfo
 from splatlens.viewer.errors import LensError
 from splatlens.viewer.splats import Splats
@@ -54,5 +55,8 @@ FORMAT = Format(
     (".sog", META_NAME),
     sniff,
     open_sog,
+    write_sog,
     reads="versions 1 and 2, as a folder, its meta.json or a .sog archive; SH 0 to 3 (4 is reduced); model",
+    writes="version 2, as .sog or as the folder of a meta.json; SH 0 to 3; model",
+    loses="precision: 16-bit centres on a log scale, 8 bits elsewhere; at most 65,536 kinds of SH; order, also of axes",
 )

@@ -141,8 +141,7 @@ class Scene:
         from splatlens.viewer.render import Renderer, render_reference
 
         r, g, b = background if background is not None else self.background
-        dilation, antialias = self._kernel()
-        options = RenderOptions(dilation=dilation, antialias=antialias, background=(float(r), float(g), float(b)))
+        options = RenderOptions(background=(float(r), float(g), float(b)))
         layers = self._drawn(budget is not None)
         most = np.inf if budget is None else float(budget)
         if reference:
@@ -151,26 +150,17 @@ class Scene:
             self._renderer = Renderer()
         return self._renderer.render(layers, camera, options, most)
 
-    def _kernel(self) -> tuple[float, bool]:
-        """Dilation, pixels^2, and antialias of the whole picture: a frame has one kernel, the first layer's."""
-        from splatlens.viewer.scene import Kernel
-
-        if self._reader is not None:
-            kernels = [layer.splats.kernel for layer in self._reader.layers if layer.splats]
-            return (kernels[0].dilation, kernels[0].antialias) if kernels else (Kernel().dilation, False)
-        assert self._source is not None
-        return self._source.dilation or Kernel().dilation, bool(self._source.antialias)
-
     def _drawn(self, with_tree: bool) -> list[Layer]:
         """The layers as the renderer takes them; a raw source gets its tree only for a budget."""
         from splatlens.viewer.render import PagedLayer, RawLayer
+        from splatlens.viewer.scene import Kernel
 
         if self._reader is not None:
             if False not in self._layers:
                 from splatlens.viewer.paged import LensPages
 
                 self._layers[False] = [
-                    PagedLayer(LensPages(layer), self._reader.layers[i].transform)
+                    PagedLayer(LensPages(layer), self._reader.layers[i].transform, layer.info.kernel)
                     for i, layer in self._reader.splats_layers.items()
                 ]
             return self._layers[False]
@@ -180,5 +170,8 @@ class Scene:
                 from splatlens.viewer.tree import build_tree
 
                 tree = build_tree(self.read(), lambda share: self._tell("building the tree", share))
-            self._layers[with_tree] = [RawLayer(self.read(), tree)]
+            splats, info = self.read(), self._source
+            assert info is not None
+            kernel = Kernel(info.dilation or Kernel().dilation, bool(info.antialias))
+            self._layers[with_tree] = [RawLayer(splats, tree, kernel=kernel)]
         return self._layers[with_tree]

@@ -37,7 +37,7 @@ from splatlens.viewer.compare import psnr
 from splatlens.viewer.frame import RenderOptions
 from splatlens.viewer.lens_reader import LensReader
 from splatlens.viewer.paged import LensPages
-from splatlens.viewer.render import PagedLayer, RawLayer
+from splatlens.viewer.render import PagedLayer, RawLayer, render_reference
 from splatlens.viewer.splats import Splats
 
 #: Share of noise on the view-dependent coefficients, and the seed it is drawn with.
@@ -85,8 +85,9 @@ def twins() -> list[Row]:
     rows = []
     for name, make in TWIN_SCENES.items():
         scene = make()
-        got = renderer().render([RawLayer(scene.splats)], scene.camera, scene.options)
-        want = reference.render(scene.splats, scene.camera, scene.options)
+        layers = [RawLayer(scene.splats, kernel=scene.kernel)]
+        got = renderer().render(layers, scene.camera, scene.options)
+        want = render_reference(layers, scene.camera, scene.options)
         rows.append(at_least(f"twin scene, {name}", 60, psnr(got, want), "dB"))
     return rows
 
@@ -94,7 +95,8 @@ def twins() -> list[Row]:
 def layer_of(path: Path) -> PagedLayer:
     """The first splats layer of a .lens; the file stays open while it is used."""
     reader = _open(path)
-    return PagedLayer(_pages(path), reader.layers[next(iter(reader.splats_layers))].transform)
+    number, layer = next(iter(reader.splats_layers.items()))
+    return PagedLayer(_pages(path), reader.layers[number].transform, layer.info.kernel)
 
 
 @cache

@@ -39,12 +39,12 @@ fn project_clusters(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups
   var key = KEY_CULLED;
   if (live && lane < draw.count) {
     let s = decode_splat(draw.slot, lane, draw.offset);
-    let linear = layers[draw.layer].linear;
-    let t = linear * s.rel;
+    let layer = layers[draw.layer];
+    let t = layer.linear * s.rel;
     if (t.z > frame.near) {
       let rotation = rotation_matrix(s.quat);
-      let axes = linear * mat3x3f(rotation[0] * s.scales.x, rotation[1] * s.scales.y, rotation[2] * s.scales.z);
-      key = project_splat(t, axes, s.opacity, cluster_color(s.dc, draw.slot, lane, normalize(s.rel), draw.sh_degree), &splat);
+      let axes = layer.linear * mat3x3f(rotation[0] * s.scales.x, rotation[1] * s.scales.y, rotation[2] * s.scales.z);
+      key = project_splat(layer, t, axes, s.opacity, cluster_color(s.dc, draw.slot, lane, normalize(s.rel), draw.sh_degree), &splat);
     }
   }
   emit(live, target_group, lane, splat, key);

@@ -29,14 +29,14 @@ fn project_records(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
   if (live && lane < draw.count) {
     let at = (draw.slot + lane) * record_span.stride;
     let relative = vec3f(records[at], records[at + 1u], records[at + 2u]) + draw.offset;
-    let linear = layers[draw.layer].linear;
+    let layer = layers[draw.layer];
     let lower = mat3x3f(
       records[at + 4u], records[at + 5u], records[at + 7u],
       0.0, records[at + 6u], records[at + 8u],
       0.0, 0.0, records[at + 9u]);
-    let t = linear * relative;
+    let t = layer.linear * relative;
     if (t.z > frame.near) {
-      key = project_splat(t, linear * lower, records[at + 3u], record_color(at + 10u, normalize(relative), record_span.sh_coefficients), &splat);
+      key = project_splat(layer, t, layer.linear * lower, records[at + 3u], record_color(at + 10u, normalize(relative), record_span.sh_coefficients), &splat);
     }
   }
   emit(live, target_group, lane, splat, key);

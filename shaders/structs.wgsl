@@ -44,11 +44,9 @@ struct Frame {
   focal: vec2f,         // fx, fy
   principal: vec2f,     // cx, cy; pixel centres lie at +0.5
   near: f32,            // world units; splats whose centre is nearer are dropped
-  dilation: f32,        // pixels^2 added to the diagonal of the 2D covariance (0.3 in 3DGS)
+  alpha_cap: f32,       // alpha never exceeds it
   slope_min: vec2f,     // J is evaluated at x/z and y/z clamped to slope_min..slope_max
   slope_max: vec2f,
-  alpha_cap: f32,       // alpha never exceeds it
-  antialias: u32,       // 1: opacity is scaled by sqrt(det / det dilated) (Mip-Splatting)
   key_base: u32,        // bit pattern of the float32 depth that gets key 0, the nearest
   key_shift: u32,       // depth bit patterns are shifted right by it, so that KEY_BITS are enough
   max_groups: u32,      // workgroups a dimension of a dispatch may have
@@ -56,9 +54,11 @@ struct Frame {
   background: vec4f,    // rgb 0..1; a is 1 when the target is to be opaque
 }
 
-// The linear part of camera-from-layer: camera coordinates of a point relative to the camera centre.
+// A layer as the camera sees it, and its kernel.
 struct LayerView {
-  linear: mat3x3f,
+  linear: mat3x3f,      // of camera-from-layer: camera coordinates of a point relative to the camera centre
+  dilation: f32,        // pixels^2 added to the diagonal of the 2D covariance (0.3 in 3DGS)
+  antialias: u32,       // 1: opacity is scaled by sqrt(det / det dilated) (Mip-Splatting)
 }
 
 // One workgroup of project: a cluster of a pool, or up to 256 rows of a record buffer.

@@ -6,24 +6,26 @@ import { constantOf, packStruct, structOf } from "./layout.js";
  * @typedef {import("./layout.js").Layout} Layout
  * @typedef {import("./plan.js").Entry} Entry
  * @typedef {import("./camera.js").Camera} Camera
- * @typedef {{near: number, alphaCap: number, dilation: number, antialias: boolean, background: ArrayLike<number>}} RenderOptions
- * near: world units; dilation: pixels^2; background: rgb or rgba, 0..1
+ * @typedef {{near: number, alphaCap: number, background: ArrayLike<number>}} RenderOptions
+ * near: world units; background: rgb or rgba, 0..1
+ * @typedef {{dilation: number, antialias: boolean}} Kernel
+ * dilation: pixels^2
  *
  * The clusters of one layer that a frame draws, ascending by cluster id. transform: 16 numbers, row-major, world-from-layer.
  * slots, counts, shDegrees: one a cluster (degree 0 while the SH has not arrived). origins: 3 a cluster, what stored centres
  * are relative to. boxes: 6 a cluster, least and greatest centre. poolSlots: slots the layer's buffers hold.
  * @typedef {{transform: ArrayLike<number>, length: number, slots: ArrayLike<number>, counts: ArrayLike<number>,
- *   shDegrees: ArrayLike<number>, origins: ArrayLike<number>, boxes: ArrayLike<number>, poolSlots: number, shSlotWords: number}} ClusterDraws
+ *   shDegrees: ArrayLike<number>, origins: ArrayLike<number>, boxes: ArrayLike<number>, poolSlots: number, shSlotWords: number, kernel: Kernel}} ClusterDraws
  *
  * A layer of float32 records, drawn whole. coefficients: SH 1, 4, 9, 16; box: least and greatest centre.
- * @typedef {{transform: ArrayLike<number>, rows: number, coefficients: number, box: ArrayLike<number>}} RecordDraws
+ * @typedef {{transform: ArrayLike<number>, rows: number, coefficients: number, box: ArrayLike<number>, kernel: Kernel}} RecordDraws
  *
  * @typedef {{numbers: Record<string, number>, lists: Record<string, Entry[]>, groups: number,
  *   uploads: Record<string, {bytes: Uint8Array}>}} Assembly
  */
 
 /** @type {RenderOptions} */
-export const RENDER_DEFAULTS = { near: 0.01, alphaCap: 0.99, dilation: 0.3, antialias: false, background: [0, 0, 0] };
+export const RENDER_DEFAULTS = { near: 0.01, alphaCap: 0.99, background: [0, 0, 0] };
 /** Largest number of workgroups a dimension of a dispatch may have, WebGPU's default limit. */
 export const MAX_GROUPS = 65535;
 /** Floats of a record before its SH: mean 3, opacity 1, factor of the covariance 6. */
@@ -106,7 +108,7 @@ export function createAssembler(layout) {
     let first = 0, nearest = Infinity, farthest = -Infinity;
     layers.forEach((layer, index) => {
       const { view: m, eye } = layerView(camera, layer.transform), count = groupsOf(layer), raw = "rows" in layer;
-      packStruct(layout, "LayerView", { linear: [[m[0], m[4], m[8]], [m[1], m[5], m[9]], [m[2], m[6], m[10]]] }, views, index * view.size);
+      packStruct(layout, "LayerView", { linear: [[m[0], m[4], m[8]], [m[1], m[5], m[9]], [m[2], m[6], m[10]]], dilation: layer.kernel.dilation, antialias: layer.kernel.antialias ? 1 : 0 }, views, index * view.size);
       const recordStride = raw ? RECORD_HEAD + 3 * layer.coefficients : 0;
       const packed = packStruct(layout, "Span", { first, groups: count, stride: recordStride, sh_coefficients: raw ? layer.coefficients : 0 });
       const list = raw ? lists.record_layers : lists.cluster_layers;
@@ -134,10 +136,10 @@ export function createAssembler(layout) {
     const size = [camera.width, camera.height], focal = [camera.fx, camera.fy], center = [camera.cx, camera.cy];
     const [keyBase, keyShift] = depthKeys(Math.max(nearest, options.near), farthest, keyBits);
     packStruct(layout, "Frame", {
-      ...zeroFrame(), viewport: size, focal, principal: center, near: options.near, dilation: options.dilation,
+      ...zeroFrame(), viewport: size, focal, principal: center, near: options.near,
       slope_min: focal.map((f, k) => -center[k] / f - (SLOPE_MARGIN * size[k]) / f),
       slope_max: focal.map((f, k) => (size[k] - center[k]) / f + (SLOPE_MARGIN * size[k]) / f),
-      alpha_cap: options.alphaCap, antialias: options.antialias ? 1 : 0, key_base: keyBase, key_shift: keyShift,
+      alpha_cap: options.alphaCap, key_base: keyBase, key_shift: keyShift,
       max_groups: maxGroups, groups,
       background: [options.background[0], options.background[1], options.background[2], options.background[3] ?? 1],
     }, frame);
@@ -154,7 +156,7 @@ export function createAssembler(layout) {
 /** @returns {Record<string, number | number[]>} */
 function zeroFrame() {
   return {
-    viewport: [0, 0], focal: [0, 0], principal: [0, 0], near: 0, dilation: 0, slope_min: [0, 0], slope_max: [0, 0], alpha_cap: 0,
-    antialias: 0, key_base: 0, key_shift: 0, max_groups: 0, groups: 0, background: [0, 0, 0, 0],
+    viewport: [0, 0], focal: [0, 0], principal: [0, 0], near: 0, slope_min: [0, 0], slope_max: [0, 0], alpha_cap: 0,
+    key_base: 0, key_shift: 0, max_groups: 0, groups: 0, background: [0, 0, 0, 0],
   };
 }

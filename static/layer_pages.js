@@ -126,7 +126,7 @@ export function createLayerPages(layer, pages, { slots, slotWords, shSlotWords, 
       const n = drawn.length;
       const out = {
         transform: layer.transform, length: n, slots: new Int32Array(n), counts: new Int32Array(n), shDegrees: new Uint8Array(n),
-        origins: new Float32Array(3 * n), boxes: new Float32Array(6 * n), poolSlots: slots, shSlotWords,
+        origins: new Float32Array(3 * n), boxes: new Float32Array(6 * n), poolSlots: slots, shSlotWords, kernel: pages.kernel,
       };
       for (let i = 0; i < n; i++) {
         const c = drawn[i];

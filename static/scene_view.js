@@ -85,7 +85,6 @@ async function createSceneView(lens, device, { layout, pipeline, files }, { form
       write: (words, slot, isSh) => executor.write(`${isSh ? "sh_words" : "geometry"}.${k}`, words, 4 * slot * (isSh ? sh : slotWords)),
     });
   });
-  const { kernel } = drawable[0].pages;
   let frame = 0, done = 0, destroyed = false;
   /** Items that found no place, asked for again when the view changes; and such as cannot be read. @type {Set<string>} */
   const refused = new Set(), unreadable = new Set();
@@ -185,7 +184,7 @@ async function createSceneView(lens, device, { layout, pipeline, files }, { form
       const settled = keys.length === 0 && stream.inFlight === 0;
       if (settled) done = 0;
       if (layers.every((l) => l.pool.size === 0)) return null;
-      const made = assemble(camera, { ...RENDER_DEFAULTS, ...kernel, background: ground }, layers.map((l) => l.draws()), device.limits.maxComputeWorkgroupsPerDimension);
+      const made = assemble(camera, { ...RENDER_DEFAULTS, background: ground }, layers.map((l) => l.draws()), device.limits.maxComputeWorkgroupsPerDimension);
       const plan = planner(made.numbers, made.lists);
       executor.prepare(plan);
       for (const name in made.uploads) executor.write(name, /** @type {Uint8Array<ArrayBuffer>} */ (made.uploads[name].bytes));

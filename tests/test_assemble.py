@@ -13,6 +13,7 @@ from splatlens.viewer.assemble import ClusterDraws, RecordDraws, assemble, layer
 from splatlens.viewer.camera import Camera
 from splatlens.viewer.frame import RenderOptions, depth_keys
 from splatlens.viewer.layout import constant, dtype
+from splatlens.viewer.scene import Kernel
 
 ROOT = Path(__file__).resolve().parent.parent
 CAMERA = Camera.look_at((300.0, -200.0, 150.0), (200, 0, 400), (0, -1, 0), 60, 640, 361)
@@ -36,14 +37,14 @@ def transforms() -> list[np.ndarray]:
 
 def javascript(layer: ClusterDraws | RecordDraws) -> dict[str, object]:
     """The layer as static/assemble.js takes it."""
-    transform = layer.transform.ravel().tolist()
+    shared = {"transform": layer.transform.ravel().tolist(), "kernel": layer.kernel.to_json()}
     if isinstance(layer, RecordDraws):
         box = layer.box.ravel().tolist()
-        return {"transform": transform, "rows": layer.rows, "coefficients": layer.coefficients, "box": box}
+        return {**shared, "rows": layer.rows, "coefficients": layer.coefficients, "box": box}
     names = {"slots": "slots", "counts": "counts", "sh_degrees": "shDegrees", "origins": "origins", "boxes": "boxes"}
     arrays = {theirs: getattr(layer, ours).ravel().tolist() for ours, theirs in names.items()}
     sizes = {"length": len(layer.slots), "poolSlots": layer.pool_slots, "shSlotWords": layer.sh_slot_words}
-    return {"transform": transform, **arrays, **sizes}
+    return {**shared, **arrays, **sizes}
 
 
 SCRIPT = """
@@ -62,9 +63,9 @@ console.log(JSON.stringify({ ...a, uploads }));
 
 def test_javascript_packs_the_same_bytes(tmp_path: Path) -> None:
     clusters = [cluster_layer(9 + 300 * i, i, t) for i, t in enumerate(transforms())]
-    records = RecordDraws(transforms()[1], 600, 9, np.array([[-1.5, -1, -1], [1, 2, 3]]))
+    records = RecordDraws(transforms()[1], 600, 9, np.array([[-1.5, -1, -1], [1, 2, 3]]), Kernel(0.1, True))
     layers: list[ClusterDraws | RecordDraws] = [clusters[0], records, clusters[1]]
-    options = RenderOptions(near=0.05, alpha_cap=0.999, dilation=0.1, antialias=True, background=(0.25, 0.5, 1.0))
+    options = RenderOptions(near=0.05, alpha_cap=0.999, background=(0.25, 0.5, 1.0))
     script = tmp_path / "run.mjs"
     script.write_text(SCRIPT % ((ROOT / "static" / "assemble.js").as_uri(), ROOT / "shaders" / "layout.json"))
     c = CAMERA
@@ -74,8 +75,6 @@ def test_javascript_packs_the_same_bytes(tmp_path: Path) -> None:
         "options": {
             "near": 0.05,
             "alphaCap": 0.999,
-            "dilation": 0.1,
-            "antialias": True,
             "background": [0.25, 0.5, 1.0],
         },
         "layers": [javascript(layer) for layer in layers],

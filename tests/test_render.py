@@ -10,11 +10,16 @@ import pytest
 import wgpu
 from safetensors.numpy import load_file
 
+import splatlens
 from splatlens.viewer import reference
 from splatlens.viewer.camera import Camera
+from splatlens.viewer.convert import SourceLayer, build_lens
 from splatlens.viewer.executor import request_device
 from splatlens.viewer.frame import RenderOptions
-from splatlens.viewer.render import RawLayer, Renderer, render_reference
+from splatlens.viewer.lens import LensReader
+from splatlens.viewer.paged import LensPages
+from splatlens.viewer.render import Layer, PagedLayer, RawLayer, Renderer, render_reference
+from splatlens.viewer.scene import Kernel
 from splatlens.viewer.splats import Splats
 from splatlens.viewer.tree import build_tree
 from tests.twin_scenes import CAMERA, TWIN_SCENES, random_splats
@@ -59,8 +64,9 @@ def test_gsplat_goldens(device: wgpu.GPUDevice, data_dir: Path, name: str) -> No
 @pytest.mark.parametrize("name", TWIN_SCENES)
 def test_shaders_draw_what_the_reference_draws(device: wgpu.GPUDevice, name: str) -> None:
     scene = TWIN_SCENES[name]()
-    got = Renderer(device).render([RawLayer(scene.splats)], scene.camera, scene.options)
-    assert psnr(got, reference.render(scene.splats, scene.camera, scene.options)) > 70
+    layers = [RawLayer(scene.splats, kernel=scene.kernel)]
+    got = Renderer(device).render(layers, scene.camera, scene.options)
+    assert psnr(got, render_reference(layers, scene.camera, scene.options)) > 70
 
 
 def test_half_float_target_stays_close(device: wgpu.GPUDevice) -> None:
@@ -90,6 +96,27 @@ def test_layers_mix_by_depth_under_their_transforms(device: wgpu.GPUDevice) -> N
     assert psnr(got, render_reference(layers, CAMERA)) > 70
     # One behind the other would be another picture.
     assert psnr(got, reference.render(layers[0].splats, CAMERA)) < 30
+
+
+def test_each_layer_is_drawn_with_its_own_kernel(device: wgpu.GPUDevice, tmp_path: Path) -> None:
+    """An anti-aliased layer beside a classic one and a wide one, raw and from a .lens file, as the reference has it."""
+    splats = [random_splats(400, seed, size=0.01) for seed in (1, 2, 3)]
+    kernels = [Kernel(0.3), Kernel(0.1, antialias=True), Kernel(3.0)]
+    raw = [RawLayer(s, kernel=k) for s, k in zip(splats, kernels, strict=True)]
+    renderer = Renderer(device)
+    got = renderer.render(raw, CAMERA)
+    assert psnr(got, render_reference(raw, CAMERA)) > 70
+    alike = [replace(layer, kernel=kernels[0]) for layer in raw]
+    assert psnr(got, renderer.render(alike, CAMERA)) < 35
+    build_lens([SourceLayer(s, kernel=k) for s, k in zip(splats, kernels, strict=True)], tmp_path / "a.lens")
+    with LensReader.open(tmp_path / "a.lens") as reader:
+        read = reader.splats_layers.values()
+        stored: list[Layer] = [PagedLayer(LensPages(layer), kernel=layer.info.kernel) for layer in read]
+        got = renderer.render(stored, CAMERA)
+        assert psnr(got, render_reference(stored, CAMERA)) > 70
+        assert psnr(got, render_reference(raw, CAMERA)) > 40
+        scene = splatlens.open(tmp_path / "a.lens")
+        assert np.array_equal(scene.render(CAMERA, reference=True), render_reference(stored, CAMERA))
 
 
 def test_a_large_raw_layer_is_split_over_bindings(device: wgpu.GPUDevice) -> None:

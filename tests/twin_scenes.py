@@ -9,6 +9,7 @@ import numpy as np
 
 from splatlens.viewer.camera import Camera
 from splatlens.viewer.frame import RenderOptions
+from splatlens.viewer.scene import Kernel
 from splatlens.viewer.splats import SH_COEFFICIENTS, Splats
 
 
@@ -17,6 +18,7 @@ class TwinScene:
     splats: Splats
     camera: Camera
     options: RenderOptions = RenderOptions()
+    kernel: Kernel = Kernel()
 
 
 CAMERA = Camera.look_at((0.3, -0.2, -4.0), (0, 0, 0), (0, -1, 0), 55, 160, 120)
@@ -105,7 +107,7 @@ def _flat_tops() -> TwinScene:
 
 
 def _antialiased() -> TwinScene:
-    return TwinScene(random_splats(500, 11, size=0.01), CAMERA, RenderOptions(antialias=True))
+    return TwinScene(random_splats(500, 11, size=0.01), CAMERA, kernel=Kernel(antialias=True))
 
 
 TWIN_SCENES: dict[str, Callable[[], TwinScene]] = {

@@ -13,6 +13,7 @@ from splatlens.viewer.camera import Camera
 from splatlens.viewer.frame import RenderOptions, depth_bounds, frame_uniform
 from splatlens.viewer.layout import constant, dtype
 from splatlens.viewer.records import record_stride
+from splatlens.viewer.scene import Kernel
 
 #: Largest number of workgroups a dimension of a dispatch may have, WebGPU's default limit.
 MAX_GROUPS = 65535
@@ -25,7 +26,7 @@ class ClusterDraws:
     transform: (4, 4) world-from-layer. slots: (n,) pool slot. counts: (n,) splats, 1..256. sh_degrees: (n,) degree to
     evaluate, 0 while the SH has not arrived. origins: (n, 3) what stored centres are relative to, layer coordinates.
     boxes: (n, 2, 3) least and greatest centre. pool_slots: slots the layer's buffers hold.
-    sh_slot_words: u32 of a slot's SH.
+    sh_slot_words: u32 of a slot's SH. kernel: the layer's blur.
     """
 
     transform: NDArray[np.float64]
@@ -36,16 +37,21 @@ class ClusterDraws:
     boxes: NDArray[np.floating]
     pool_slots: int
     sh_slot_words: int
+    kernel: Kernel = Kernel()
 
 
 @dataclass(frozen=True)
 class RecordDraws:
-    """A layer of float32 records, drawn whole. coefficients: SH 1, 4, 9, 16; box: (2, 3) of the centres."""
+    """A layer of float32 records, drawn whole. coefficients: SH 1, 4, 9, 16; box: (2, 3) of the centres.
+
+    kernel: its blur.
+    """
 
     transform: NDArray[np.float64]
     rows: int
     coefficients: int
     box: NDArray[np.floating]
+    kernel: Kernel = Kernel()
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,7 @@ def assemble(
     for index, layer in enumerate(layers):
         view, eye = layer_view(camera, layer.transform)
         views["linear"][index, :, :3] = view[:3, :3].T
+        views["dilation"][index], views["antialias"][index] = layer.kernel.dilation, layer.kernel.antialias
         span = np.zeros(1, dtype("Span"))
         span["first"] = first
         if isinstance(layer, ClusterDraws):

@@ -14,15 +14,13 @@ from splatlens.viewer.layout import constant, dtype
 
 @dataclass(frozen=True)
 class RenderOptions:
-    """near: world units. dilation: pixels^2. antialias: opacity compensation (Yu et al. 2024, section 4.2).
+    """near: world units. background: rgb, 0..1, composited under the splats; alpha stays 1 - transmittance.
 
-    background: rgb, 0..1, composited under the splats; alpha stays 1 - transmittance.
+    The kernel is a layer's own (viewer/scene.py).
     """
 
     near: float = 0.01
     alpha_cap: float = 0.99
-    dilation: float = 0.3
-    antialias: bool = False
     background: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
@@ -57,12 +55,7 @@ def frame_uniform(
     f["viewport"] = camera.width, camera.height
     f["focal"] = camera.fx, camera.fy
     f["principal"] = camera.cx, camera.cy
-    f["near"], f["dilation"], f["alpha_cap"], f["antialias"] = (
-        options.near,
-        options.dilation,
-        options.alpha_cap,
-        options.antialias,
-    )
+    f["near"], f["alpha_cap"] = options.near, options.alpha_cap
     f["slope_min"], f["slope_max"] = slope_limits(camera)
     f["key_base"], f["key_shift"] = depth_keys(max(depth_range[0], options.near), depth_range[1])
     f["max_groups"], f["groups"] = max_groups, groups

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from splatlens.viewer.camera import Camera
 from splatlens.viewer.frame import RenderOptions, slope_limits
-from splatlens.viewer.splats import Splats, rotation_matrices
+from splatlens.viewer.scene import Kernel
+from splatlens.viewer.splats import SH_C0, Splats, rotation_matrices
 
 F64 = NDArray[np.float64]
 
@@ -26,7 +27,7 @@ def sh_basis(directions: F64, coefficients: int) -> F64:
     """(N, K) real spherical harmonics of unit directions (N, 3), with the signs of 3DGS (Sloan 2008, appendix A2)."""
     x, y, z = directions.T
     xx, yy, zz = x * x, y * y, z * z
-    b = [np.full_like(x, 0.28209479177387814)]
+    b = [np.full_like(x, SH_C0)]
     if coefficients > 1:
         c = 0.4886025119029199
         b += [-c * y, c * z, -c * x]
@@ -61,7 +62,11 @@ class Projection:
 
 
 def project(
-    splats: Splats, camera: Camera, options: RenderOptions = RenderOptions(), transform: F64 | None = None
+    splats: Splats,
+    camera: Camera,
+    options: RenderOptions = RenderOptions(),
+    transform: F64 | None = None,
+    kernel: Kernel = Kernel(),
 ) -> Projection:
     """EWA projection and SH colour of every splat that can touch the picture, sorted by float32 depth, ties by row.
 
@@ -85,11 +90,11 @@ def project(
     )
     cov = m @ m.transpose(0, 2, 1)
     a, b, c = cov[:, 0, 0], cov[:, 0, 1], cov[:, 1, 1]
-    if options.antialias:
+    if kernel.antialias:
         plain = np.maximum(a * c - b * b, 0)
-        dilated = (a + options.dilation) * (c + options.dilation) - b * b
+        dilated = (a + kernel.dilation) * (c + kernel.dilation) - b * b
         opacity = opacity * np.sqrt(np.maximum(plain / dilated, 0.005**2))
-    a, c = a + options.dilation, c + options.dilation
+    a, c = a + kernel.dilation, c + kernel.dilation
     center = t[:, :2] / z[:, None] * [camera.fx, camera.fy] + [camera.cx, camera.cy]
     k2 = 2 * np.log(np.maximum(255 * opacity, 1))
     extent = np.sqrt(k2[:, None] * np.stack([a, c], axis=1))

@@ -19,6 +19,7 @@ from splatlens.viewer.layout import constant
 from splatlens.viewer.lod import Cut, CutLayer, CutView, Nodes, cut, rows_of
 from splatlens.viewer.plan import pipeline, resolve
 from splatlens.viewer.records import pack_records, record_stride
+from splatlens.viewer.scene import Kernel
 from splatlens.viewer.splats import Splats
 from splatlens.viewer.tree import Tree
 
@@ -54,6 +55,7 @@ class RawLayer:
     splats: Splats
     tree: Tree | None = None
     transform: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
+    kernel: Kernel = Kernel()
 
     def nodes(self) -> Nodes | None:
         return self.tree
@@ -73,6 +75,7 @@ class PagedLayer:
 
     pages: ClusterPages
     transform: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
+    kernel: Kernel = Kernel()
 
     def nodes(self) -> Nodes | None:
         return self.pages.nodes
@@ -149,7 +152,7 @@ class Renderer:
                 assert clusters is not None
                 draws.append(self._clusters(layer, clusters, uploads, counts))
             else:
-                draws += self._records(layer.drawn(clusters), layer.transform, uploads, counts)
+                draws += self._records(layer, layer.drawn(clusters), uploads, counts)
         frame = assemble(camera, options, draws, self.max_groups)
         everything = pipeline()
         # `present` needs a canvas; the float target is read instead.
@@ -178,10 +181,11 @@ class Renderer:
             layer.pages.boxes[clusters],
             slots,
             len(loaded.sh_words) // slots,
+            layer.kernel,
         )
 
     def _records(
-        self, splats: Splats, transform: NDArray[np.float64], uploads: dict[str, NDArray[Any]], counts: dict[str, int]
+        self, layer: Layer, splats: Splats, uploads: dict[str, NDArray[Any]], counts: dict[str, int]
     ) -> list[RecordDraws]:
         """As many record buffers as the adapter's largest binding makes necessary, in row order."""
         if len(splats) == 0:
@@ -194,7 +198,7 @@ class Renderer:
             uploads[f"records.{counts['record']}"] = pack_records(part)
             counts["record"] += 1
             box = np.stack([part.means.min(axis=0), part.means.max(axis=0)])
-            out.append(RecordDraws(transform, len(part), coefficients, box))
+            out.append(RecordDraws(layer.transform, len(part), coefficients, box, layer.kernel))
         return out
 
 
@@ -203,7 +207,8 @@ def render_reference(
 ) -> Image:
     """The same picture by the float64 NumPy reference."""
     _, chosen = choose(layers, camera, options, budget)
-    parts = zip(layers, chosen, strict=True)
-    return reference.blend(
-        [reference.project(layer.drawn(c), camera, options, layer.transform) for layer, c in parts], camera, options
-    )
+    projections = [
+        reference.project(layer.drawn(clusters), camera, options, layer.transform, layer.kernel)
+        for layer, clusters in zip(layers, chosen, strict=True)
+    ]
+    return reference.blend(projections, camera, options)

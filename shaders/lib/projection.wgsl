@@ -9,7 +9,8 @@ fn depth_key(z: f32) -> u32 {
 
 // Writes `out` and returns the splat's key, or KEY_CULLED where it can not touch the picture.
 // t: camera coordinates, t.z beyond the near plane. axes: camera-from-layer * R * S; the covariance is axes * transpose(axes).
-fn project_splat(t: vec3f, axes: mat3x3f, opacity: f32, color: vec3f, out: ptr<function, Projected>) -> u32 {
+// layer: whose kernel it is.
+fn project_splat(layer: LayerView, t: vec3f, axes: mat3x3f, opacity: f32, color: vec3f, out: ptr<function, Projected>) -> u32 {
   let slope = t.xy / t.z;
   let s = clamp(slope, frame.slope_min, frame.slope_max);
   let f = frame.focal / t.z;
@@ -23,11 +24,11 @@ fn project_splat(t: vec3f, axes: mat3x3f, opacity: f32, color: vec3f, out: ptr<f
   // det of the undilated covariance by Cauchy-Binet: a0 * c0 - b * b cancels to nothing for needles in float32.
   let minors = cross(mx, my);
   let det0 = dot(minors, minors);
-  let a = a0 + frame.dilation;
-  let c = c0 + frame.dilation;
-  let det = det0 + frame.dilation * (a0 + c0) + frame.dilation * frame.dilation;
+  let a = a0 + layer.dilation;
+  let c = c0 + layer.dilation;
+  let det = det0 + layer.dilation * (a0 + c0) + layer.dilation * layer.dilation;
   var o = opacity;
-  if (frame.antialias == 1u) {
+  if (layer.antialias == 1u) {
     o *= sqrt(max(det0 / det, 0.005 * 0.005));
   }
   let k2 = 2.0 * log(255.0 * o);

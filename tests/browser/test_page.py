@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,8 +16,13 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from splatlens.server import ServerConfig, background
-from splatlens.viewer.convert import build_lens
-from splatlens.viewer.scene import SceneInfo
+from splatlens.viewer.camera import Camera
+from splatlens.viewer.compare import psnr
+from splatlens.viewer.convert import SourceLayer, build_lens
+from splatlens.viewer.lens import LensReader
+from splatlens.viewer.paged import LensPages
+from splatlens.viewer.render import PagedLayer, render_reference
+from splatlens.viewer.scene import Kernel, SceneInfo
 
 from .conftest import Opened, blobs, picture, wait
 
@@ -157,6 +163,30 @@ class TestScene:
         assert np.array_equal(picture(other), here)
         other.evaluate("location.hash = '#view=0,0,-4,0,0,0,0,-1,0,50'")
         other.wait_for_function("() => viewer.viewer.camera.position[2] === -4")
+
+    def test_each_layer_is_drawn_with_its_own_kernel(self, open_page: OpenPage, tmp_path: Path) -> None:
+        """A scene of an anti-aliased and of a wide layer, as the headless renderer draws them."""
+        # A cluster each: there is nothing to refine.
+        thin = [replace(blobs(256, seed=seed), scales=np.full((256, 3), 0.002, np.float32)) for seed in (1, 2)]
+        kernels = (Kernel(0.1, antialias=True), Kernel(2.0))
+        build_lens([SourceLayer(s, kernel=k) for s, k in zip(thin, kernels, strict=True)], tmp_path / "mixed.lens")
+        page = open_page().page
+        with background(ServerConfig((tmp_path,))) as url:
+            page.goto(f"{url}view/mixed")
+            wait(page)
+            pose = "{position: [1, -1, -2.5], target: [0, 0, 0], up: [0, -1, 0], fov: 40}"
+            page.evaluate(f"viewer.viewer.camera = {pose}")
+            wait(page)
+            got = picture(page) / 255
+        camera = Camera.look_at((1, -1, -2.5), (0, 0, 0), (0, -1, 0), 40, got.shape[1], got.shape[0])
+        with LensReader.open(tmp_path / "mixed.lens") as reader:
+            pages = [LensPages(layer) for layer in reader.splats_layers.values()]
+            want, swapped = (
+                render_reference([PagedLayer(p, kernel=k) for p, k in zip(pages, order, strict=True)], camera)
+                for order in (kernels, kernels[::-1])
+            )
+        assert psnr(got, want[..., :3].clip(0, 1)) > 40
+        assert psnr(got, swapped[..., :3].clip(0, 1)) < 30
 
     def test_a_scene_dropped_or_set_replaces_the_old_one(self, open_page: OpenPage, server: str, scenes: Path) -> None:
         page = open_page().page

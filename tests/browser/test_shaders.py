@@ -16,7 +16,7 @@ from playwright.sync_api import Page, Route
 from splatlens.viewer.executor import Executor, request_device
 from splatlens.viewer.layout import constant
 from splatlens.viewer.plan import pipeline, resolve
-from tests.shaders.frames import assemble_records
+from tests.shaders.frames import assemble_layers
 from tests.shaders.harness import frame_block
 from tests.shaders.sort_cases import grouped, key_kinds, random_keys, sorted_order
 from tests.test_pipeline_lint import STAGES
@@ -149,13 +149,18 @@ def test_buffers_grow_by_half_and_are_kept_when_large_enough(page: Page) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"),
+    ("names", "kind"),
     # Half floats lose what 2,000 layers add up to, and adapters round them differently: 49 dB.
-    [("plain", "rgba16float"), ("plain", "rgba32float"), ("2,000 overlapping", "rgba32float")],
+    [
+        (["plain"], "rgba16float"),
+        (["plain"], "rgba32float"),
+        (["2,000 overlapping"], "rgba32float"),
+        (["plain", "antialiased"], "rgba32float"),  # layers with kernels of their own
+    ],
 )
-def test_the_same_picture_as_headless(page: Page, name: str, kind: str) -> None:
-    frame, records = assemble_records(TWIN_SCENES[name]())
-    uploads = {**frame.uploads, "records.0": records}
+def test_the_same_picture_as_headless(page: Page, names: list[str], kind: str) -> None:
+    frame, records = assemble_layers([TWIN_SCENES[name]() for name in names])
+    uploads = {**frame.uploads, **records}
     executor = Executor(request_device(default_limits=True))
     plan = resolve(pipeline(), frame.numbers, frame.lists, {"color": kind})
     executor.prepare(plan)

@@ -21,11 +21,12 @@ def project_clusters(
 ) -> dict[str, Any]:
     """What the workgroup of one Draw writes. cluster: its splats in layer coordinates; origin (3,): of its centres."""
     relative = cluster.means.astype(np.float64) - origin + draw["offset"]
-    linear = layers[int(draw["layer"])]["linear"][:, :3].T.astype(np.float64)
+    layer = layers[int(draw["layer"])]
+    linear = layer["linear"][:, :3].T.astype(np.float64)
     axes = linear @ (
         rotation_matrices(cluster.quats.astype(np.float64)) * cluster.scales.astype(np.float64)[:, None, :]
     )
     sh = cluster.sh[:, : (int(draw["sh_degree"]) + 1) ** 2].astype(np.float64)
     direction = relative / np.linalg.norm(relative, axis=1, keepdims=True)
     color = np.einsum("nk,nkc->nc", sh_basis(direction, sh.shape[1]), sh) + 0.5
-    return project_splats(frame, relative @ linear.T, axes, cluster.opacities.astype(np.float64), color)
+    return project_splats(frame, layer, relative @ linear.T, axes, cluster.opacities.astype(np.float64), color)

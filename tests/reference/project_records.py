@@ -17,10 +17,11 @@ def project_records(
     """What the workgroup of one Draw writes. records: (rows, stride)."""
     r = records[int(draw["slot"]) : int(draw["slot"]) + int(draw["count"])].astype(np.float64)
     relative = r[:, :3] + draw["offset"]
-    linear = layers[int(draw["layer"])]["linear"][:, :3].T.astype(np.float64)
+    layer = layers[int(draw["layer"])]
+    linear = layer["linear"][:, :3].T.astype(np.float64)
     lower = np.zeros((len(r), 3, 3))
     lower[:, [0, 1, 1, 2, 2, 2], [0, 0, 1, 0, 1, 2]] = r[:, 4:10]
     direction = relative / np.linalg.norm(relative, axis=1, keepdims=True)
     sh = r[:, 10:].reshape(len(r), -1, 3)
     color = np.einsum("nk,nkc->nc", sh_basis(direction, sh.shape[1]), sh) + 0.5
-    return project_splats(frame, relative @ linear.T, linear @ lower, r[:, 3], color)
+    return project_splats(frame, layer, relative @ linear.T, linear @ lower, r[:, 3], color)

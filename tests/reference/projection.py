@@ -19,8 +19,12 @@ def depth_key(frame: NDArray[np.void], z: F64) -> NDArray[np.int64]:
     return np.minimum(key, (1 << constant("KEY_BITS")) - 1)
 
 
-def project_splats(frame: NDArray[np.void], t: F64, axes: F64, opacity: F64, color: F64) -> dict[str, Any]:
+def project_splats(
+    frame: NDArray[np.void], layer: NDArray[np.void], t: F64, axes: F64, opacity: F64, color: F64
+) -> dict[str, Any]:
     """t (N, 3) camera coordinates; axes (N, 3, 3), covariance = axes axes^T; opacity (N,); color (N, 3).
+
+    layer: its LayerView, whose kernel counts.
 
     Gives center, cov (N, 3) a b c dilated, opacity, color, depth and key (KEY_CULLED where nothing is to be drawn); the
     shader stores cov as its eigenvectors.
@@ -32,9 +36,9 @@ def project_splats(frame: NDArray[np.void], t: F64, axes: F64, opacity: F64, col
     s = np.clip(slope, f["slope_min"], f["slope_max"])
     m = (f["focal"].astype(np.float64) / z[:, None])[:, :, None] * (axes[:, :2] - s[:, :, None] * axes[:, 2:3])
     a0, b, c0 = (m[:, 0] ** 2).sum(1), (m[:, 0] * m[:, 1]).sum(1), (m[:, 1] ** 2).sum(1)
-    dilation = float(f["dilation"])
+    dilation = float(layer["dilation"])
     a, c = a0 + dilation, c0 + dilation
-    if f["antialias"]:
+    if layer["antialias"]:
         opacity = opacity * np.sqrt(np.maximum((a0 * c0 - b * b) / (a * c - b * b), 0.005**2))
     k2 = 2 * np.log(np.maximum(255 * opacity, 1e-300))
     center = slope * f["focal"] + f["principal"]

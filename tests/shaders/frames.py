@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,8 +44,19 @@ def assemble_records(
     """The frame of a twin scene as one record layer, and its records."""
     s = scene.splats
     box = np.stack([s.means.min(axis=0), s.means.max(axis=0)])
-    layer = RecordDraws(np.eye(4) if transform is None else transform, len(s), s.sh.shape[1], box)
+    layer = RecordDraws(np.eye(4) if transform is None else transform, len(s), s.sh.shape[1], box, scene.kernel)
     return assemble(scene.camera, scene.options, [layer], max_groups), pack_records(s)
+
+
+def assemble_layers(scenes: Sequence[TwinScene]) -> tuple[Assembly, dict[str, NDArray[np.float32]]]:
+    """The frame of several twin scenes as a record layer each, drawn from the first one's camera; their records."""
+    layers, records = [], {}
+    for i, scene in enumerate(scenes):
+        s = scene.splats
+        box = np.stack([s.means.min(axis=0), s.means.max(axis=0)])
+        layers.append(RecordDraws(np.eye(4), len(s), s.sh.shape[1], box, scene.kernel))
+        records[f"records.{i}"] = pack_records(s)
+    return assemble(scenes[0].camera, scenes[0].options, layers), records
 
 
 def check_projected(executor: Executor, group: int, want: Mapping[str, Any]) -> None:

@@ -29,7 +29,7 @@ def test_every_rule_of_the_projection(device: wgpu.GPUDevice, name: str) -> None
 def test_sh_degrees(device: wgpu.GPUDevice, coefficients: int) -> None:
     scene = TWIN_SCENES["plain"]()
     degree = [1, 4, 9, 16].index(coefficients)
-    scene = type(scene)(scene.splats.with_sh_degree(degree), scene.camera, scene.options)
+    scene = replace(scene, splats=scene.splats.with_sh_degree(degree))
     frame, records = assemble_records(scene)
     executor = run_passes(device, frame, {"records.0": records}, ("project_records",))
     want = project_records(frame.uploads["frame"][0], frame.uploads["layers"], frame.uploads["draws"][0], records)

@@ -218,6 +218,37 @@ def test_unusable_rows_are_dropped_and_counted(tmp_path: Path, order: str) -> No
     assert got.scales[keep == 42, 0] == np.finfo(np.float32).tiny
 
 
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"scale_1": 45}, "scale overflow"),
+        ({"scale_1": 1000}, "scale overflow"),
+        ({f"rot_{i}": 0 for i in range(4)}, "zero quaternion"),
+        ({"rot_1": np.nan}, "NaN or infinity"),
+        ({"f_dc_2": np.inf}, "NaN or infinity"),
+        ({"opacity": np.inf}, "NaN or infinity"),
+        ({"scale_2": -np.inf}, "NaN or infinity"),
+    ],
+)
+def test_one_unusable_row_alone(tmp_path: Path, values: dict[str, float], reason: str) -> None:
+    columns = {name: np.asarray(each, np.float64).copy() for name, each in columns_of(random_splats(9, 0)).items()}
+    for name, value in values.items():
+        columns[name][4] = value
+    got, info = read_splats(save(tmp_path / "a.ply", columns))
+    assert (len(got), info.dropped) == (8, {reason: 1})
+
+
+@pytest.mark.parametrize("length", [1e-200, 1e-300, 1e200, 1e300])
+def test_quaternions_whose_squares_float64_cannot_hold(tmp_path: Path, length: float) -> None:
+    columns = {name: np.asarray(each, np.float64).copy() for name, each in columns_of(random_splats(9, 0)).items()}
+    for i, part in enumerate((0.6, 0, 0, 0.8)):
+        columns[f"rot_{i}"][4] = part * length
+    got, info = read_splats(save(tmp_path / "a.ply", columns, kind="f8"))
+    assert info.dropped == {}
+    np.testing.assert_allclose(got.quats[4], [0.6, 0, 0, 0.8], rtol=2e-7)
+    np.testing.assert_allclose(got.quats[3], random_splats(9, 0).quats[3], rtol=2e-6)
+
+
 def test_doubles_beyond_float32_are_dropped(tmp_path: Path) -> None:
     columns = {name: np.asarray(values, np.float64).copy() for name, values in columns_of(random_splats(4, 1)).items()}
     columns["x"][1], columns["f_rest_0"][2] = 1e39, -1e200

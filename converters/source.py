@@ -152,7 +152,7 @@ def checked(
         splats = Splats(means, q, narrow, np.maximum(opacities, 0).astype(np.float32, copy=False), sh)
         # Nearly always all of them can be drawn, and asking for all is ten times faster than asking row by row.
         all_finite = finite is None and all(np.isfinite(v).all() for v in (means, opacities, sh))
-        # NaN is less than nothing and more than nothing: bad scales and quaternions are seen by their extremes.
+        # NaN compares as false, so bad scales and quaternions are seen by their extremes.
         if all_finite and scales.max(initial=0) < SCALE_LIMIT and lengths.min(initial=1) > 0:
             return splats
         finite = np.ones(len(means), bool) if finite is None else finite

@@ -69,7 +69,7 @@ def find_format(path: Path) -> Format:
     except OSError as error:
         raise LensError(f"{path}: cannot read: {error.strerror or error}") from error
     if path.is_dir():
-        raise FormatError(model_folder.describe(path))
+        raise FormatError(model_folder.describe(path, tuple(e for known in FORMATS for e in known.extensions)))
     known = max(FORMATS, key=lambda f: f.matches(path.name))
     if known.matches(path.name):  # the reader itself says best what is wrong with a file of its name
         return known

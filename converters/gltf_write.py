@@ -12,7 +12,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from splatlens import __version__
+import splatlens
 from splatlens.converters.format import WriteOptions
 from splatlens.converters.gltf_accessors import FLOAT
 from splatlens.converters.gltf_colour import decode_srgb
@@ -149,7 +149,7 @@ def _json(info: SourceInfo, planes: list[_Plane], count: int, bounds: list[list[
     for i, camera in enumerate(info.cameras):
         cameras.append(_lens(camera))
         nodes.append({"camera": i, **camera_node(camera, TURN_Z)})
-    asset: dict[str, Any] = {"version": "2.0", "generator": f"splatlens {__version__}"}
+    asset: dict[str, Any] = {"version": "2.0", "generator": f"splatlens {splatlens.__version__}"}
     own = {"antialias": info.antialias, "dilation": info.dilation}
     extras: dict[str, Any] = {OWN_EXTRAS: {k: v for k, v in own.items() if v is not None}}
     extras |= {"title": info.title, "author": info.attribution, "license": info.licence}

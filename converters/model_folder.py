@@ -35,15 +35,15 @@ def sniff(head: bytes, path: Path) -> bool:
     return path.is_dir() and bool(_iterations(path))
 
 
-def describe(path: Path) -> str:
-    """The error message for a folder that is none."""
+def describe(path: Path, extensions: tuple[str, ...]) -> str:
+    """The error message for a folder that is no scene. extensions: of files that could be read themselves."""
     names = sorted(p.name + "/" * p.is_dir() for p in path.iterdir())
     holds = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-    hint = next((f"; give the file itself: {path / name}" for name in names if name.endswith(".ply")), "")
+    hint = next((f"; give the file itself: {path / name}" for name in names if name.lower().endswith(extensions)), "")
     for parent in path.resolve().parents[:2]:
         if _iterations(parent):
             hint = f"; give the model folder: {parent}"
-    why = "a folder without point_cloud/iteration_N/point_cloud.ply is no trained model"
+    why = "a folder with neither point_cloud/iteration_N/point_cloud.ply nor the meta.json of SOG is no scene"
     return f"{path}: {why} (it holds {holds or 'nothing'}){hint}"
 
 

@@ -87,9 +87,9 @@ def test_layers_that_cannot_be(tmp_path: Path) -> None:
 def test_blocks_hold_every_splat_once_and_lie_apart(rows: int, whole: int) -> None:
     splats = random_splats(12_345 if whole > 4 else 40, 4, degree=1, size=0.01)
     with in_blocks(Chunks(splats, rows).chunks(), whole) as blocks:
-        parts = [blocks.load(k) for k in range(len(blocks.sizes))]
+        parts = [blocks.take(k) for k in range(len(blocks.sizes))]
         assert [len(part) for part in parts] == list(blocks.sizes)
-        assert blocks.count == len(splats) and len(blocks.sample) == -(-len(splats) // blocks.step)
+        assert blocks.count == len(splats) and len(blocks.centres) == -(-len(splats) // blocks.step)
         assert blocks_of(blocks.top) == list(range(len(parts)))
         most = whole if len(splats) <= whole else whole // 2
         assert max(blocks.sizes) <= 2 * most and len(parts) <= 2 * -(-len(splats) // most)

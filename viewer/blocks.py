@@ -42,15 +42,17 @@ class Part:
 class Blocks:
     """The blocks of a scene of `count` splats. top: how they lie together.
 
-    sample: every `step`-th splat. load(k): block k, rows in the order of the source.
+    sample: every `step`-th splat, none where there is one block. centres: (S, 3) of every `step`-th splat.
+    take(k): block k, rows in the order of the source; once each.
     """
 
     count: int
     sizes: tuple[int, ...]
     top: Part
     sample: Splats
+    centres: NDArray[np.float32]
     step: int
-    load: Callable[[int], Splats]
+    take: Callable[[int], Splats]
 
 
 @contextmanager
@@ -75,9 +77,9 @@ def in_blocks(chunks: Iterable[Splats], whole: int = WHOLE_SPLATS) -> Iterator[B
                     spool.append(rows_of(one))
                 held = []
         if spool is None:
-            splats = held[0] if len(held) == 1 else Splats.concatenate(held)
-            held = []
-            yield Blocks(count, (count,), Part(0), splats, 1, lambda k: splats)
+            held = held if len(held) == 1 else [Splats.concatenate(held)]
+            # Popped, so that who takes it is the last to hold it: 60 MB while it is quantised.
+            yield Blocks(count, (count,), Part(0), Splats.empty(), held[0].means, 1, lambda k: held.pop(k))
             return
         step = -(-count // SAMPLE_ROWS) if count > 2 * SAMPLE_ROWS else 1
         # Copies, for views would keep all rows in memory.
@@ -91,7 +93,7 @@ def in_blocks(chunks: Iterable[Splats], whole: int = WHOLE_SPLATS) -> Iterator[B
         blocks: list[list[tuple[int, int]]] = []
         top = _number(planes.top, [_cut(p, size) for p in pieces], blocks)
         sizes = tuple(sum(n for _, n in block) for block in blocks)
-        yield Blocks(count, sizes, top, sample, step, lambda k: splats_of(target.gather(blocks[k])))
+        yield Blocks(count, sizes, top, sample, sample.means, step, lambda k: splats_of(target.gather(blocks[k])))
 
 
 def _read(file: RowFile, count: int) -> Iterator[tuple[int, NDArray[np.float32]]]:

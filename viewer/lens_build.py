@@ -104,11 +104,11 @@ def plan_source(
             bounds += [joined.above.means.min(axis=0), joined.above.means.max(axis=0)]
         box = np.stack([np.min(bounds, axis=0), np.max(bounds, axis=0)])
         plan = plan_clusters(joined.clusters, rows, joined.place, own, box, layer.name, layer.transform, layer.kernel)
-        return Planned(plan, blocks.sample.means, blocks.step)
+        return Planned(plan, blocks.centres, blocks.step)
 
 
 def _block(blocks: Blocks, number: int, progress: Progress) -> tuple[Tree, Root]:
-    splats = blocks.load(number)
+    splats = blocks.take(number)
     # In a scene of several blocks its outliers have some of their own.
     apart = outlying(splats, *bulk(splats.means)) if len(blocks.sizes) == 1 else np.zeros(len(splats), np.bool_)
     tree, moments = build_subtree(splats, apart, progress)

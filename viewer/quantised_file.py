@@ -22,6 +22,8 @@ _CLUSTERS = (
 )  # fmt: skip
 #: Bytes up to which the file is in memory.
 _IN_MEMORY = 1 << 24
+#: Rows written at once.
+_WRITE_ROWS = 1 << 14
 
 
 class QuantisedFile:
@@ -39,12 +41,14 @@ class QuantisedFile:
         arrays = {name: getattr(quantised, name) for name in _ROWS}
         fields = [(name, array.dtype, array.shape[1:]) for name, array in arrays.items()]
         record = self._record = np.dtype(fields)
-        rows = np.zeros(len(quantised.root), record)
-        for name, array in arrays.items():
-            rows[name] = array
         with self._lock:
             self._file.seek(0, 2)
-            self._file.write(rows.tobytes())
+            for first in range(0, len(quantised.root), _WRITE_ROWS):
+                part = {name: array[first : first + _WRITE_ROWS] for name, array in arrays.items()}
+                rows = np.empty(len(part["root"]), record)
+                for name, array in part.items():
+                    rows[name] = array
+                self._file.write(rows.tobytes())
         none: dict[str, Any] = {name: array[:0].copy() for name, array in arrays.items()}
         # Copies, for a view would keep all rows in memory.
         self._parts.append(replace(quantised, order=quantised.order[:0].copy(), **none))

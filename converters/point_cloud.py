@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from splatlens.converters.format import Format, ReadOptions
 from splatlens.converters.ply_header import listed, vertex_columns
@@ -18,6 +18,9 @@ from splatlens.converters.ply_rows import Rows, open_rows, pick
 from splatlens.converters.source import CHUNK_ROWS, SCALE_LIMIT, Source, SourceInfo, checked
 from splatlens.viewer.errors import FormatError
 from splatlens.viewer.splats import Splats
+
+if TYPE_CHECKING:
+    from scipy.spatial import cKDTree
 
 #: Neighbours whose mean distance sizes a splat (Kerbl et al. 2023, section 5.1).
 NEIGHBOURS = 3
@@ -104,6 +107,8 @@ def open_point_cloud(path: Path, options: ReadOptions = ReadOptions()) -> Source
 
 def _measure(vertices: Rows, colour: tuple[str, ...]) -> _Measured:
     """Reads all places, and of the colours the largest value."""
+    from scipy.spatial import cKDTree  # half a second that no other format needs
+
     means = np.empty((vertices.count, 3), np.float32)
     normals = None
     if not colour:

@@ -30,16 +30,18 @@ PLANES = ("positions", "alphas", "colors", "scales", "rotations", "sh")
 MOST_FRACTIONAL_BITS = 30
 #: Bytes of extension records that are looked at; those defined have 4 to 64.
 MOST_EXTENSION_BYTES = 1 << 20
+MOST_WARNINGS = 8
 
 AGAIN = "fetch or export it again"
 
 COORDINATE_SYSTEM = 0xADBE0003
 #: Extensions that say nothing about the splats.
 KNOWN_EXTENSIONS = {0xADBE0001: "SPZ_ADOBE_sh_quantization", 0xADBE0002: "SPZ_ADOBE_safe_orbit_camera"}
-#: Values of SPZ_ADOBE_coordinate_system: what x, y and z point to; 0 is unspecified, and means RUB.
+#: What x, y and z point to for each value of SPZ_ADOBE_coordinate_system; 0 is unspecified, and means RUB. Values 9,
+#: 10, 15 and 16 are called LFD, RFD, LBU and RBU, but what the library (0.2.3) writes and reads for them is this.
 FRAMES = (
     "RUB", "LDB", "RDB", "LUB", "RUB", "LDF", "RDF", "LUF", "RUF",
-    "LFD", "RFD", "LFU", "RFU", "LBD", "RBD", "LBU", "RBU",
+    "LBU", "RBU", "LFU", "RFU", "LBD", "RBD", "LFD", "RFD",
 )  # fmt: skip
 _AXES = {"R": (1, 0, 0), "L": (-1, 0, 0), "D": (0, 1, 0), "U": (0, -1, 0), "F": (0, 0, 1), "B": (0, 0, -1)}
 
@@ -113,29 +115,31 @@ class Extensions:
 
 def parse_extensions(data: bytes) -> Extensions:
     """Reads records [u32 type][u32 length][payload]; stops, with a warning, at one that does not fit."""
-    frame, ignored, warnings = "RUB", [], []
+    frame = "RUB"
+    ignored: dict[str, None] = {}
+    warnings: dict[str, None] = {}  # each once, so that a megabyte of empty records makes no megabytes of text
     at = 0
     while at < len(data):
         if at + RECORD.size > len(data):
-            warnings.append(f"{len(data) - at} bytes after the last extension record were ignored")
+            warnings[f"{len(data) - at} bytes after the last extension record were ignored"] = None
             break
         kind, size = RECORD.unpack_from(data, at)
         at += RECORD.size
         if size > len(data) - at:
-            warnings.append(f"extension 0x{kind:08X} says {size} bytes where {len(data) - at} follow; it was ignored")
+            warnings[f"extension 0x{kind:08X} says {size} bytes where {len(data) - at} follow; it was ignored"] = None
             break
         if kind == COORDINATE_SYSTEM:
             value = int.from_bytes(data[at : at + 4], "little") if size >= 4 else len(FRAMES)
             if value < len(FRAMES):
                 frame = FRAMES[value]
             else:
-                warnings.append(f"SPZ_ADOBE_coordinate_system names no known frame; {frame} is taken, as without it")
+                warnings[f"SPZ_ADOBE_coordinate_system names no known frame; {frame} is taken, as without it"] = None
         elif kind in KNOWN_EXTENSIONS:
-            ignored.append(KNOWN_EXTENSIONS[kind])
-        else:
-            warnings.append(f"extension 0x{kind:08X} ({size} bytes) is unknown and was skipped")
+            ignored[KNOWN_EXTENSIONS[kind]] = None
+        elif len(warnings) < MOST_WARNINGS:
+            warnings[f"extension 0x{kind:08X} ({size} bytes) is unknown and was skipped"] = None
         at += size
-    return Extensions(frame, tuple(ignored), tuple(warnings[:8]))
+    return Extensions(frame, tuple(ignored), tuple(warnings))
 
 
 def to_trained(frame: str) -> NDArray[np.float64]:

@@ -26,7 +26,8 @@ from splatlens.viewer.render import PagedLayer, RawLayer, render_reference
 from splatlens.viewer.row_file import rows_of
 from splatlens.viewer.scene import Kernel
 from splatlens.viewer.splats import Splats
-from splatlens.viewer.tree import CLUSTER_SPLATS, MAX_CHILDREN
+from splatlens.viewer.tree import CLUSTER_SPLATS, MAX_CHILDREN, Tree, build_subtree
+from splatlens.viewer.tree_top import Root, join, join_trees
 from tests.test_tree import scene
 from tests.twin_scenes import random_splats
 
@@ -95,9 +96,11 @@ def test_blocks_hold_every_splat_once_and_lie_apart(rows: int, whole: int) -> No
         assert max(blocks.sizes) <= 2 * most and len(parts) <= 2 * -(-len(splats) // most)
         want, got = rows_of(splats), rows_of(Splats.concatenate(parts))
         np.testing.assert_array_equal(got[np.lexsort(got.T)], want[np.lexsort(want.T)])
-        if len(parts) > 2:  # neighbours are together: boxes take up little more than the scene
+        if len(parts) > 2 and whole > 4:  # neighbours are together: boxes take up little more than the scene
             volumes = [np.prod(np.ptp(part.means, axis=0)) for part in parts]
             assert sum(volumes) < 1.1 * np.prod(np.ptp(splats.means, axis=0))
+            sides = np.array([np.ptp(part.means, axis=0) for part in parts])
+            assert (sides.max(axis=1) < 3 * sides.min(axis=1)).all()
 
 
 def blocks_of(part: Part) -> list[int]:
@@ -105,7 +108,8 @@ def blocks_of(part: Part) -> list[int]:
     return [number for p in part.parts for number in blocks_of(p)] if part.parts else [part.block]
 
 
-def test_blocks_of_splats_at_one_place_and_of_outliers() -> None:
+def test_blocks_of_splats_at_one_place_and_of_outliers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks_module, "_READ_ROWS", 7)  # many pieces, of single rows too
     splats = random_splats(5000, 5, degree=0, size=0.01)
     means = splats.means.copy()
     means[:4000] = 1
@@ -200,3 +204,45 @@ def test_memory_of_a_build_does_not_grow_with_the_scene(tmp_path: Path, monkeypa
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.3 * peaks[0]
+
+
+def roots_of(splats: Splats, parts: int) -> tuple[list[Tree], list[Root]]:
+    """Trees and roots of a scene cut into slabs."""
+    rows = np.array_split(np.argsort(splats.means[:, 0]), parts)
+    made = [build_subtree(splats.take(r), np.zeros(len(r), np.bool_)) for r in rows]
+    return [tree for tree, _ in made], [Root.of(tree, moments) for tree, moments in made]
+
+
+def test_a_joined_root_goes_on_from_its_children() -> None:
+    trees, roots = roots_of(scene(3000, degree=1), 2)
+    joined = join(roots)
+    assert len(joined.splats) == CLUSTER_SPLATS and joined.splats.sh_degree == 1
+    for name in ("leaves", "weight", "mass"):
+        both = np.concatenate([getattr(root.moments, name) for root in roots])
+        np.testing.assert_allclose(getattr(joined.moments, name).sum(), both.sum())
+    assert joined.moments.leaves.sum() == 3000
+    # Errors of merging add up, on top of those below.
+    assert joined.moments.energy.sum() > sum(root.moments.energy.sum() for root in roots) > 0
+    assert joined.moments.key.max() >= max(root.moments.key.max() for root in roots) > 0
+    assert joined.error > max(root.error for root in roots) == max(tree.error.max() for tree in trees)
+    assert join([replace(roots[0], error=1e9), roots[1]]).error == 1e9
+    apart = join(roots, apart=True)
+    left = apart.moments.leaves[apart.splats.means[:, 0] <= roots[0].centres[1, 0]].sum()
+    assert left == 1500
+
+
+def test_clusters_of_joined_trees_are_numbered_from_the_root() -> None:
+    trees, roots = roots_of(scene(4000), 3)
+    joined = join_trees(Part(parts=(Part(0), Part(parts=(Part(1), Part(2))))), trees, roots)
+    c, sizes = joined.clusters, [len(tree) for tree in trees]
+    assert len(c) == sum(sizes) + 2 and joined.counts.tolist() == [256, 256]
+    assert joined.place[:5].tolist() == [sum(sizes), 0, sum(sizes) + 1, sizes[0], sizes[0] + sizes[1]]
+    assert c.parent[:5].tolist() == [-1, 0, 0, 2, 2] and c.child_first[[0, 2]].tolist() == [1, 3]
+    for i in np.flatnonzero(c.child_count):
+        assert (np.flatnonzero(c.parent == i) == np.arange(c.child_first[i], c.child_first[i] + c.child_count[i])).all()
+    assert (c.error[c.parent[1:]] >= c.error[1:]).all()
+    # Rows are those of the blocks one after another, then those above.
+    rows = np.concatenate([*(tree.splats.means for tree in trees), joined.above.means])
+    for i in range(len(c)):
+        own = rows[c.first[i] : c.first[i] + c.count[i]]
+        np.testing.assert_array_equal(c.box[i], [own.min(axis=0), own.max(axis=0)])

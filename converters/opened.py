@@ -172,6 +172,6 @@ class Scene:
                 tree = build_tree(self.read(), lambda share: self._tell("building the tree", share))
             splats, info = self.read(), self._source
             assert info is not None
-            kernel = Kernel(info.dilation or Kernel().dilation, bool(info.antialias))
+            kernel = Kernel(Kernel().dilation if info.dilation is None else info.dilation, bool(info.antialias))
             self._layers[with_tree] = [RawLayer(splats, tree, kernel=kernel)]
         return self._layers[with_tree]

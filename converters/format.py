@@ -46,7 +46,8 @@ class Format:
 
     name: as reports call it; title: as people do. extensions: how file names end, also whole names (meta.json).
     sniff(first 64 bytes, path): whether a file or folder is one, by content. open: facts at once, rows when asked for.
-    reads_only: those of the extensions that are not written. sh_degree: the highest that a file of it holds; writers are given no more.
+    reads_only: those of the extensions that are not written. sh_degree: the highest that a file of it holds; writers
+    are given no more.
     options: fields of ReadOptions and WriteOptions that it heeds; the others must stay at their defaults.
     reads, writes, loses: cells of the table in docs/formats.md; loses is what a file of it cannot hold.
     """

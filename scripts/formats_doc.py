@@ -14,7 +14,7 @@ def table() -> str:
     """A row a format, in the order in which they are recognised."""
     lines = ["| format | names | read | written | what a file of it cannot hold |", "|---|---|---|---|---|"]
     for known in FORMATS:
-        names = ", ".join(f"`{e}`" for e in known.extensions) or "folder"
+        names = ", ".join(f"`{e}`" for e in known.extensions) or "by content"
         cells = known.title, names, known.reads or "no", known.writes or "no", known.loses
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"

@@ -142,11 +142,13 @@ def _write_streams(out: IO[bytes], packed: IO[bytes], header: Header) -> None:
 
 
 def _write_gzip(out: IO[bytes], packed: IO[bytes], header: Header) -> None:
-    """Version 3: one gzip member, without name and time."""
-    stream = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 31, 9)
+    """Version 3: one gzip member, without name and time; each plane starts a block, and so Huffman codes of its own."""
+    stream = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 31)
     out.write(stream.compress(header.pack()))
-    for piece in _pieces(packed, sum(header.sizes)):
-        out.write(stream.compress(piece))
+    for size in header.sizes:
+        for piece in _pieces(packed, size):
+            out.write(stream.compress(piece))
+        out.write(stream.flush(zlib.Z_BLOCK))
     out.write(stream.flush())
 
 

@@ -389,7 +389,7 @@ def test_streams_that_lie(tmp_path: Path) -> None:
     refused(save(path, with_stream(pack(bytes(8)), 9)), FormatError, "stream of positions holds 8 of 9 bytes")
     two = zstandard.ZstdCompressor(write_content_size=False).compress(bytes(4)) + pack(bytes(5))
     assert len(read_splats(save(path, with_stream(two, 9)))[0]) == 1
-    # 9 bytes of RLE block that are to be a gigabyte, and truly are: refused for the bytes said, without decoding them.
+    # 16 MB of zeros, said to be 9 bytes and said to be 19 GB: neither is decoded whole.
     bomb = pack(bytes(16 << 20))
     tracemalloc.start()
     before = peak_bytes()

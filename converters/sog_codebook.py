@@ -14,10 +14,14 @@ from splatlens.converters.sog_layout import CODEBOOK
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-#: Most values sorted: of more, every nth is taken, with the least and the greatest. 16 MB as float64.
-SAMPLE = 1 << 21
+#: Most values sorted: of more, so many are drawn (by chance, for every nth may be always the same coefficient), besides
+#: the least and the greatest. 2000 a code; sorting and summing takes 40 MB.
+SAMPLE, SEED = 1 << 19, 32026
 #: Bins of values that the exact solution parts: eight a code.
 BINS = 2048
+#: Values farther from the median than this many times the middle half's extent count as that far: squares of larger
+#: ones would swallow those of all others in float64.
+FAR = 1e4
 #: Most rounds of Lloyd's iteration, 0.1 ms each.
 ROUNDS = 200
 
@@ -43,12 +47,15 @@ def _sorted(
     values: NDArray[np.floating], weights: NDArray[np.floating], ends: NDArray[np.floating]
 ) -> tuple[Array, Array]:
     """Rising distinct values and their summed weights, none of them zero."""
-    step = -(-len(values) // SAMPLE)
+    of_ends = 0.0
+    if len(values) > SAMPLE:
+        drawn = np.random.default_rng(SEED).integers(len(values), size=SAMPLE)
+        values, weights = values[drawn], weights[drawn]
+        of_ends = float(weights.mean())
     # A weight below a millionth of the mean would be lost in the sums; zeros have no mean to be at.
     floor = max(float(weights.mean()) * 1e-6, float(np.finfo(np.float32).tiny))
-    some: Array = np.concatenate([values[::step], ends]).astype(np.float64)
-    of_ends = 0 if step == 1 else weights.mean()
-    heavy: Array = np.maximum(np.concatenate([weights[::step], [of_ends, of_ends]]), floor).astype(np.float64)
+    some: Array = np.concatenate([values, ends]).astype(np.float64)
+    heavy: Array = np.maximum(np.concatenate([weights, [of_ends, of_ends]]), floor).astype(np.float64)
     order = np.argsort(some, kind="stable")
     some = some[order]
     starts = np.flatnonzero(np.diff(some, prepend=-np.inf))
@@ -57,8 +64,8 @@ def _sorted(
 
 def _fit(values: Array, weights: Array, size: int) -> NDArray[np.float32]:
     """(size,) codes for rising distinct values."""
-    middle = float(weights @ values / weights.sum())
-    x = values - middle  # the sums below subtract squares
+    first, middle, third = values[[len(values) // 4, len(values) // 2, len(values) * 3 // 4]]
+    x = np.clip(values - middle, -FAR * (third - first), FAR * (third - first))
     sums = np.concatenate([np.zeros((3, 1)), np.cumsum([weights, weights * x, weights * x**2], axis=1)], axis=1)
     bins = _bins(x, weights)
     bounds = bins[_partition(sums[:, bins], size)]

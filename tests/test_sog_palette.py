@@ -93,6 +93,12 @@ def test_codes_of_many_values_in_bins(monkeypatch: pytest.MonkeyPatch) -> None:
     assert float(((values - centres[labels]) ** 2).sum()) > 1.2 * best
 
 
+def test_a_value_beyond_reason_harms_no_other() -> None:
+    values = np.append(np.random.default_rng(12).normal(size=3000), [1e9, -1e30]).astype(np.float32)
+    codes = codebook(values, np.ones(3002))
+    assert ((values - codes[nearest(values, codes)])[:3000] ** 2).mean() < 1e-4
+
+
 def test_codes_follow_the_weights() -> None:
     values = np.random.default_rng(4).uniform(0, 2, 10_000)
     codes = codebook(values, np.where(values < 1, 1, 1e-3))

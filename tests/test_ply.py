@@ -471,7 +471,7 @@ def test_ascii_damage_names_the_line(tmp_path: Path) -> None:
 def test_paths_that_are_no_file(tmp_path: Path) -> None:
     with pytest.raises(LensError, match=r"gone\.ply: no such file or folder"):
         open_source(tmp_path / "gone.ply")
-    with pytest.raises(FormatError, match=r"a folder without point_cloud/.* \(it holds nothing\)"):
+    with pytest.raises(FormatError, match=r"a folder with neither point_cloud/.* \(it holds nothing\)"):
         open_source(tmp_path)
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(UnsupportedError, match=r"not a format that can be read .* readable are \.lens, "):

@@ -28,7 +28,7 @@ import temple
 from numpy.typing import NDArray
 from shapes import F32, Patch, disc, join, lathe
 
-from splatlens.converters.ply import write_ply
+from splatlens.converters import write_splats
 from splatlens.viewer.camera import Camera
 from splatlens.viewer.camera_files import camera_json
 from splatlens.viewer.reference import sh_basis
@@ -220,7 +220,7 @@ def main() -> None:
     start = time.perf_counter()
     splats = make(arguments.density, lambda text: print(f"{time.perf_counter() - start:5.1f} s  {text}", flush=True))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    write_ply(arguments.out, splats)
+    write_splats(arguments.out, splats)
     facts = {
         "title": TITLE, "attribution": ATTRIBUTION, "licence": LICENCE, "up": [0, -1, 0], "background": [0, 0, 0],
         "camera": camera_json(first_camera()),

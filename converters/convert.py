@@ -107,8 +107,7 @@ def _into_lens(
             continue  # a tile outside of the crop is no fault
         names[info.name] += 1
         name = info.name if names[info.name] == 1 else f"{info.name} {names[info.name]}"
-        kernel = Kernel(Kernel().dilation if info.dilation is None else info.dilation, bool(info.antialias))
-        layers.append(SourceLayer(non_empty(tally.source), name, matrix, kernel))
+        layers.append(SourceLayer(non_empty(tally.source), name, matrix, kernel_of(info)))
         infos.append(moved_info(info, matrix))
     if not layers:
         raise nothing_left(tallies)
@@ -166,32 +165,42 @@ def check_output(output: Path, force: bool) -> None:
         raise LensError(f"{folder}: no such folder; make it first")
 
 
+def kernel_of(info: SourceInfo) -> Kernel:
+    """The blur to draw a source with; that of 3DGS where it does not say."""
+    return Kernel(Kernel().dilation if info.dilation is None else info.dilation, bool(info.antialias))
+
+
 def require_one_kernel(infos: Sequence[SourceInfo]) -> None:
     """Raises LensError where inputs were trained with different kernels: a flat format has one at most."""
-    kernels = {(bool(info.antialias), info.dilation or Kernel().dilation) for info in infos}
-    if len(kernels) > 1:
-        each = [f"{i.path.name}: antialias {bool(i.antialias)}, dilation {i.dilation or 'not said'}" for i in infos]
+    kernels = [kernel_of(info) for info in infos]
+    if len(set(kernels)) > 1:
+        pairs = zip(infos, kernels, strict=True)
+        each = [f"{i.path.name}: antialias {k.antialias}, dilation {k.dilation}" for i, k in pairs]
         why = f"inputs trained with different kernels do not go into one flat file ({'; '.join(each)})"
         raise LensError(f"convert: {why}; write a .lens, or convert each alone")
 
 
 def merge_info(infos: Sequence[SourceInfo], like: SourceInfo | None = None) -> SourceInfo:
-    """One scene's facts of several sources': the first that says something counts, cameras are all kept.
+    """One scene's facts of several sources': the first that says something counts; cameras and credits are all kept.
 
     like: what everything else is taken from, None for the first.
     """
-    first = infos[0]
     found: dict[str, Any] = {}
-    for name in ("up", "background", "camera", "title", "attribution", "licence"):
-        found[name] = next((value for info in infos if (value := getattr(info, name))), getattr(first, name))
-    return replace(like or first, cameras=tuple(camera for info in infos for camera in info.cameras), **found)
+    for name in ("up", "background", "camera"):
+        found[name] = next((value for info in infos if (value := getattr(info, name)) is not None), None)
+    for name in ("attribution", "licence"):
+        found[name] = "; ".join(dict.fromkeys(value for info in infos if (value := getattr(info, name))))
+    titles = list(dict.fromkeys(info.title or info.name for info in infos))
+    found["title"] = ", ".join(titles[:3]) + (f" and {len(titles) - 3} more" if len(titles) > 3 else "")
+    found["cameras"] = tuple(camera for info in infos for camera in info.cameras)
+    return replace(like or infos[0], **found)
 
 
 def scene_info(info: SourceInfo) -> SceneInfo:
     """What a .lens file is to say about a source."""
     given = {name: value for name in ("up", "background") if (value := getattr(info, name)) is not None}
     return SceneInfo(
-        title=info.title or info.name,
+        title=info.title,
         attribution=info.attribution,
         licence=info.licence,
         source=info.path.resolve().name,

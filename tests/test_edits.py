@@ -258,3 +258,25 @@ def test_names_of_scenes(tmp_path: Path) -> None:
         ("city/lod-meta.json", "city"), (".spz", ".spz"),
     ):  # fmt: skip
         assert SourceInfo(tmp_path / path, "x", 1, 0, 1).name == name
+
+
+def test_credits_of_all_inputs_are_kept(two: tuple[Path, Path], tmp_path: Path) -> None:
+    """Whoever merges two scenes under CC BY owes both their names."""
+    for path, who in zip(two, ("Ann", "Bob"), strict=True):
+        facts = {"attribution": who, "licence": "CC BY 4.0"}
+        path.with_suffix(".scene.json").write_text(json.dumps(facts))
+    splatlens.convert(two, tmp_path / "out.lens")
+    with LensReader.open(tmp_path / "out.lens") as reader:
+        assert (reader.scene.title, reader.scene.attribution, reader.scene.licence) == ("a, b", "Ann; Bob", "CC BY 4.0")
+
+
+def test_layers_keep_their_kernels(two: tuple[Path, Path], tmp_path: Path) -> None:
+    """An anti-aliased scene beside a classic one: two layers, but no single flat file."""
+    splats = random_splats(300, 0)
+    write_splats(tmp_path / "mip.ply", splats, SourceInfo(tmp_path / "x", "x", 300, 0, 1, antialias=True))
+    splatlens.convert([tmp_path / "mip.ply", two[0]], tmp_path / "out.lens")
+    with LensReader.open(tmp_path / "out.lens") as reader:
+        assert [layer.splats.kernel.antialias for layer in reader.layers if layer.splats] == [True, False]
+    with pytest.raises(LensError, match="different kernels do not go into one flat file"):
+        splatlens.convert([tmp_path / "mip.ply", two[0]], tmp_path / "out.spz")
+    assert not (tmp_path / "out.spz").exists()

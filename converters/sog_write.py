@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from splatlens import __version__
+import splatlens
 from splatlens.converters.format import WriteOptions
 from splatlens.converters.ordering import spread
 from splatlens.converters.sog_bundle import bundle
@@ -146,7 +146,8 @@ def _encode(planes: _Planes, info: SourceInfo, options: WriteOptions) -> dict[st
     mins, maxs, steps = _quantised_means(planes.means)
     codes = spread(steps[:, 0]) | spread(steps[:, 1]) << np.uint64(1) | spread(steps[:, 2]) << np.uint64(2)
     order = np.argsort(codes, kind="stable")
-    meta: dict[str, Any] = {"version": VERSION, "asset": {"generator": f"splatlens {__version__}"}, "count": n}
+    generator = f"splatlens {splatlens.__version__}"
+    meta: dict[str, Any] = {"version": VERSION, "asset": {"generator": generator}, "count": n}
     if info.flat or info.antialias:
         meta["model"] = FLAT if info.flat else ANTIALIASED
     meta["means"] = {"mins": mins.tolist(), "maxs": maxs.tolist(), "files": list(MEANS_FILES)}

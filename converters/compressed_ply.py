@@ -292,7 +292,7 @@ def _sh(splats: Splats) -> NDArray[np.uint8]:
     return np.clip(np.floor(rest * 32 + 128), 0, 255).astype(np.uint8)
 
 
-FORMAT = Format(
+FORMAT: Format = Format(
     "compressed-ply",
     "compressed PLY (PlayCanvas)",
     (".compressed.ply",),

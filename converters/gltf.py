@@ -211,7 +211,7 @@ def _text(value: Any) -> str:
     return "".join(c if c.isprintable() else " " for c in value[:500]).strip() if isinstance(value, str) else ""
 
 
-FORMAT = Format(
+FORMAT: Format = Format(
     "gltf",
     "glTF with KHR_gaussian_splatting",
     (".glb", ".gltf"),

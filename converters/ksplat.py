@@ -220,7 +220,7 @@ def _exactly(path: Path, file: BinaryIO, start: int, length: int) -> bytes:
     return data
 
 
-FORMAT = Format(
+FORMAT: Format = Format(
     "ksplat",
     "GaussianSplats3D .ksplat",
     (".ksplat",),

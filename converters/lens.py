@@ -76,7 +76,7 @@ def open_lens(path: Path, options: ReadOptions = ReadOptions()) -> Source:
     return Source(info, read)
 
 
-FORMAT = Format(
+FORMAT: Format = Format(
     "lens",
     "splatlens scene",
     (".lens",),

@@ -112,7 +112,7 @@ def _with_settings(info: SourceInfo, settings: dict[str, Any]) -> SourceInfo:
     return info
 
 
-FORMAT = Format(
+FORMAT: Format = Format(
     "3dgs-model-folder",
     "3DGS model folder",
     (),

@@ -178,7 +178,7 @@ def _rows(splats: Splats, columns: int) -> bytes:
     return table.tobytes()
 
 
-FORMAT = Format(
+FORMAT: Format = Format(
     "3dgs-ply",
     "3D Gaussian Splatting PLY",
     (".ply",),

@@ -188,7 +188,7 @@ def _normals(tree: cKDTree) -> NDArray[np.float32]:
     return out
 
 
-FORMAT = Format(
+FORMAT: Format = Format(
     "point-cloud",
     "point cloud PLY",
     (),

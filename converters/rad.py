@@ -143,7 +143,7 @@ def _opacities(stored: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.where(stored > 1, np.exp((d * d - 1) / math.e), stored)
 
 
-FORMAT = Format(
+FORMAT: Format = Format(
     "rad",
     "Spark .rad",
     (".rad",),

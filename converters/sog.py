@@ -49,7 +49,7 @@ def open_sog(path: Path, options: ReadOptions = ReadOptions()) -> Source:
     return Source(info, read)
 
 
-FORMAT = Format(
+FORMAT: Format = Format(
     "sog",
     "SOG",
     (".sog", META_NAME),

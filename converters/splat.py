@@ -133,7 +133,7 @@ def _byte(values: NDArray[np.float64]) -> NDArray[np.uint8]:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-FORMAT = Format(
+FORMAT: Format = Format(
     "splat",
     "antimatter15 .splat",
     (".splat",),

@@ -135,7 +135,7 @@ def _decoded(header: Header, planes: list[NDArray[np.uint8]], degree: int, turn:
     return Splats(means, quats, values.scales_of(scales), values.alphas_of(alphas[:, 0]), sh)
 
 
-FORMAT = Format(
+FORMAT: Format = Format(
     "spz",
     "SPZ",
     (".spz",),

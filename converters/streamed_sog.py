@@ -170,7 +170,7 @@ def _check_counts(top: Field, ranges: dict[str, list[tuple[int, int, Field]]], l
     return [] if said == found else [f"level {lod} is said to have {said} splats, but the tree lists {found}"]
 
 
-FORMAT = Format(
+FORMAT: Format = Format(
     "streamed-sog",
     "streamed SOG",
     (NAME,),

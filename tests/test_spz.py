@@ -355,7 +355,7 @@ GZ, V4 = gzip.compress, packed(one(4))
         (GZ(header(4, 1)), UnsupportedError, ["SPZ version 4 inside gzip"]),
         (GZ(header(3, 1, 5)), UnsupportedError, ["SH degree 5 (byte 12), expected 0 to 4"]),
         (GZ(header(3, 1, 0, 31)), FormatError, ["31 fractional bits (byte 13), expected 0 to 30"]),
-        (GZ(header(3, 0)), FormatError, ["0 splats"]),
+        (GZ(header(3, 0)), FormatError, ["the header says 0 splats (byte 8)"]),
         (GZ(header(3, 2**32 - 1)), FormatError, ["promises 4294967295 splats of 20 bytes", "hold", "truncated"]),
         (header(2, 3) + bytes(56), FormatError, ["promises 3 splats of 19 bytes, but 56 bytes follow, enough for 2"]),
         (GZ(one(3)[:-1]), FormatError, ["the stream ends after 19 of the 20 bytes", "truncated"]),
@@ -407,7 +407,7 @@ def test_streams_that_lie(tmp_path: Path) -> None:
 
 def test_gzip_bombs_are_not_inflated(tmp_path: Path) -> None:
     """16 MB after the planes, and as many promised splats that never come."""
-    tail = gzip.compress(one(3, flags=2) + bytes(16 << 20))
+    tail = gzip.compress(one(3, flags=2) + bytes(16 << 20))[:-8]  # cut, which only shows to who reads so far
     never = gzip.compress(header(3, 10**6))
     never += bytes(20 * 10**6 // 1032)  # room for the promise to be plausible
     for data, parts in ((tail, None), (never, "the stream ends after 0 of the 20000000 bytes")):

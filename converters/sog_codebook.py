@@ -55,7 +55,7 @@ def _sorted(
     # A weight below a millionth of the mean would be lost in the sums; zeros have no mean to be at.
     floor = max(float(weights.mean()) * 1e-6, float(np.finfo(np.float32).tiny))
     some: Array = np.concatenate([values, ends]).astype(np.float64)
-    heavy: Array = np.maximum(np.concatenate([weights, [0, 0]]), floor).astype(np.float64)
+    heavy: Array = np.maximum(np.concatenate([weights, [of_ends, of_ends]]), floor).astype(np.float64)
     order = np.argsort(some, kind="stable")
     some = some[order]
     starts = np.flatnonzero(np.diff(some, prepend=-np.inf))

@@ -42,6 +42,8 @@ from splatlens.viewer.splats import SH_C0
 #: Their command line, a development tool of bench/, and the seconds it may take for one conversion.
 TRANSFORM = ROOT / "bench" / "node_modules" / "@playcanvas" / "splat-transform" / "bin" / "cli.mjs"
 PATIENCE = 240
+#: Rows on which its k-means takes one to three minutes on the CPU.
+PART = 12_000
 #: Output names by what they are beside: the same conversion by both tools, and how theirs is read.
 BESIDE: dict[str, tuple[str, tuple[str, ...], ReadOptions, WriteOptions]] = {
     "SOG": ("sog", ("-g", "cpu"), ReadOptions(), WriteOptions()),
@@ -182,7 +184,31 @@ def sog() -> list[Row]:
         theirs.append(transform("-g", "cpu", plant, work() / "theirs.sog"))
     detail = f"splat-transform {min(theirs):.1f} s in the same run"
     rows.append(at_most("PLY to SOG, plant, seconds of splat-transform's", 1, min(ours) / min(theirs), "times", detail))
-    return rows
+    return rows + [_part(scene) for scene in (SCENES[0], SCENES[2])]
+
+
+def _part(scene: Scene) -> Row:
+    """As many rows as splat-transform's k-means on the CPU does in minutes, against their own float32 picture."""
+    splats, _ = read_splats(noisy_file(scene, "multiplied"))
+    chosen = np.sort(np.random.default_rng(0).permutation(len(splats))[:PART])
+    path, ours, theirs = work() / "part.ply", work() / "part.sog", work() / "theirs.sog"
+    write_splats(path, splats.take(chosen))
+    start = time.perf_counter()
+    convert([path], ours, force=True)
+    seconds = time.perf_counter() - start
+    what = f"{PART:,} rows of {scene.name}, SH noise, to SOG beside splat-transform"
+    want = draw(path, scene)
+
+    def measure(file: Path, seconds: float) -> tuple[int, float, str]:
+        each = [decibels(a, b) for a, b in zip(draw(file, scene), want, strict=True)]
+        return file.stat().st_size, min(each), f"{file.stat().st_size:,} B, {_text(each)}, {seconds:.1f} s"
+
+    size, least, measured = measure(ours, seconds)
+    try:
+        their_size, their_least, asked = measure(theirs, transform("-g", "cpu", path, theirs))
+    except TimeoutError as error:
+        return reported(f"{what}: {error}", measured)
+    return Row(what, asked, measured, size <= their_size and least >= their_least)
 
 
 def _convert(path: Path, suffix: str) -> float:

@@ -161,3 +161,11 @@ def test_a_city_block_within_a_gigabyte_and_a_half(data_dir: Path, tmp_path: Pat
     assert report["bytes"] / report["splats"] < 32
     with LensReader.open(tmp_path / "s.lens") as reader:
         reader.check()
+
+
+def test_the_peak_is_the_process_own() -> None:
+    """A program that a large process starts inherits its peak in getrusage."""
+    code = "from splatlens.viewer.convert import peak_bytes; print(peak_bytes())"
+    block = np.ones(600 << 17)  # 600 MB, touched
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert 1 << 20 < int(out) < block.nbytes

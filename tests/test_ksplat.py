@@ -20,6 +20,7 @@ from tests.conformance import (
     in_order_of,
     peak_bytes,
     random_splats,
+    reset_peak,
 )
 
 C0 = 0.28209479177387814
@@ -290,7 +291,7 @@ def test_mutated_fields(tmp_path: Path) -> None:
     path = tmp_path / "a.ksplat"
     originals = [encode(random_splats(9, level), level, [(4, level), (5, 1)]) for level in range(3)]
     edges = np.array([0, 1, 2, 3, 255, 256, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 0x7F800000], "<u4")
-    before = peak_bytes()
+    before = reset_peak()
     for _ in range(600):
         data = bytearray(originals[rng.integers(3)])
         fields = np.concatenate([np.arange(a, b) for a, b in ((0, 44), (4096, 4138), (5120, 5162), (6144, len(data)))])

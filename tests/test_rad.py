@@ -17,7 +17,14 @@ import pytest
 from splatlens.converters import open_source, rad_planes, read_splats
 from splatlens.viewer.errors import FormatError, LensError, UnsupportedError
 from splatlens.viewer.splats import Splats
-from tests.conformance import ReaderConformance, assert_same, check_reads_or_refuses, peak_bytes, random_splats
+from tests.conformance import (
+    ReaderConformance,
+    assert_same,
+    check_reads_or_refuses,
+    peak_bytes,
+    random_splats,
+    reset_peak,
+)
 from tests.rad_files import C0, blob, deflated, write_rad
 
 MADE = Path(__file__).parent / "fixtures/rad/made.zip"
@@ -448,7 +455,7 @@ def test_mutated_columns(tmp_path: Path) -> None:
     kinds = [{}, FLOATS, {"alpha": "f16", "rgb": "f16", "scales": "ln_f16", "orientation": "f16", "sh": "s8_delta"}]
     merged, children = with_merged(random_splats(11, 1))
     scenes = [(random_splats(7, 2), None), (merged, children)]
-    before = peak_bytes()
+    before = reset_peak()
     for i in range(300):
         target = rng.choice(["center", "alpha", "rgb", "scales", "orientation", "sh1", "sh2", "child_count"])
 

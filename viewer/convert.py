@@ -119,9 +119,14 @@ def start_camera(means: NDArray[np.float32], up: tuple[float, float, float]) -> 
 def peak_bytes() -> int:
     """Largest resident memory of this process so far, bytes; 0 where the system does not tell."""
     try:
+        # Not getrusage on Linux: a new program there inherits the peak of the one that started it.
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    except (OSError, IndexError, ValueError):
+        pass
+    try:
         import resource
     except ImportError:  # Windows
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if sys.platform == "darwin" else peak * 1024)
-

@@ -100,7 +100,9 @@ def exact_chunks(source: Source, rows: int) -> Iterator[Splats]:
             whole = Splats.concatenate(held)
             for first in range(0, count - rows + 1, rows):
                 yield whole.take(slice(first, first + rows))
-            held = [whole.take(slice(count - count % rows, count))]
+            # A copy: a view would keep the whole alive while the next is put together.
+            held = [whole.take(np.arange(count - count % rows, count))]
+            del whole
             count %= rows
     if count:
         yield Splats.concatenate(held)

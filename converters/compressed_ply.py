@@ -28,7 +28,7 @@ from splatlens.converters.ply_header import (
 from splatlens.converters.source import Source, SourceInfo, checked
 from splatlens.viewer.errors import FormatError, UnsupportedError
 from splatlens.viewer.files import atomic_write
-from splatlens.viewer.splats import SH_COEFFICIENTS, Splats
+from splatlens.viewer.splats import SH_C0, SH_COEFFICIENTS, Splats
 
 Float64 = NDArray[np.float64]
 
@@ -38,8 +38,6 @@ CHUNK = 256
 BLOCK_ROWS = 1 << 15
 #: Logarithms of scales are clamped to it, as other writers do: exp(-20) = 2e-9 stands for the 0 of a disc.
 LOG_SCALE_LIMIT = 20.0
-#: Colour = 0.5 + SH_C0 * f_dc (the constant of degree 0).
-SH_C0 = 0.28209479177387814
 #: Bits of the three parts of a packed position, and of a packed scale.
 BITS = (11, 10, 11)
 

@@ -17,7 +17,7 @@ from splatlens.converters.ply_header import listed, vertex_columns
 from splatlens.converters.ply_rows import Rows, open_rows, pick
 from splatlens.converters.source import CHUNK_ROWS, SCALE_LIMIT, Source, SourceInfo, checked
 from splatlens.viewer.errors import FormatError
-from splatlens.viewer.splats import Splats
+from splatlens.viewer.splats import SH_C0, Splats
 
 if TYPE_CHECKING:
     from scipy.spatial import cKDTree
@@ -36,8 +36,6 @@ PLANE_NEIGHBOURS = 12
 #: Direction of the light that shades clouds without colour, and brightness away from it and towards it.
 LIGHT = (0.36, -0.8, -0.48)
 DARK, BRIGHT = 0.25, 0.9
-#: Colour = 0.5 + SH_C0 * coefficient.
-SH_C0 = 0.28209479177387814
 
 _PLACE = ("x", "y", "z")
 _NORMAL = ("nx", "ny", "nz")

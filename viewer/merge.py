@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from splatlens.viewer.splats import Splats, rotation_matrices
+from splatlens.viewer.splats import SH_C0, Splats, rotation_matrices
 from splatlens.viewer.visibility import visibility
 
 Ints = NDArray[np.int64]
@@ -42,8 +42,6 @@ ENERGY_GROWTH_WEIGHT = 0.12
 HIDDEN = 0.02
 #: Edges worked on at once: their temporaries stay in the second-level cache.
 CHUNK = 16_384
-#: Y_0, the constant spherical harmonic.
-SH_C0 = 0.28209479177387814
 
 
 @dataclass(frozen=True)

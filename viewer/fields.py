@@ -16,17 +16,18 @@ _REMEDY = "fetch the file again, or convert the scene again with `splatlens conv
 
 @dataclass(frozen=True)
 class Field:
-    """A value, the file it is from, and where in that file: `info.layers[2].transform`."""
+    """A value, the file it is from, where in that file (`info.layers[2].transform`), and what to do about a fault."""
 
     value: Any
     file: str
     path: str
+    remedy: str = _REMEDY
 
     def fail(self, expected: str) -> NoReturn:
         """Raises FormatError."""
         got = repr(self.value)
         got = got if len(got) <= 60 else got[:57] + "..."
-        raise FormatError(f"{self.file}: field {self.path}: expected {expected}, got {got}; {_REMEDY}")
+        raise FormatError(f"{self.file}: field {self.path}: expected {expected}, got {got}; {self.remedy}")
 
     def has(self, key: str) -> bool:
         """Whether an object has the member, and it is not null."""
@@ -39,7 +40,7 @@ class Field:
 
     def member(self, key: str) -> Field:
         """A member of an object; null where it is missing."""
-        return Field(self.object().get(key), self.file, f"{self.path}.{key}")
+        return Field(self.object().get(key), self.file, f"{self.path}.{key}", self.remedy)
 
     def members(self, limit: int) -> dict[str, Field]:
         """All members of an object of at most `limit`."""
@@ -51,7 +52,7 @@ class Field:
         """The elements of a list of low..high elements."""
         if not isinstance(self.value, list) or not low <= len(self.value) <= high:
             self.fail(f"a list of {low}" if low == high else f"a list of {low} to {high}")
-        return [Field(v, self.file, f"{self.path}[{i}]") for i, v in enumerate(self.value)]
+        return [Field(v, self.file, f"{self.path}[{i}]", self.remedy) for i, v in enumerate(self.value)]
 
     def number(self, low: float = -math.inf, high: float = math.inf) -> float:
         """A finite number in low..high."""
@@ -92,12 +93,12 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def parse_json(data: bytes, file: str, path: str) -> Field:
+def parse_json(data: bytes, file: str, path: str, remedy: str = _REMEDY) -> Field:
     """JSON text of a file. Raises FormatError where it is not valid UTF-8 or not JSON (NaN and infinities are not)."""
     try:
-        return Field(json.loads(data.decode(), parse_constant=_no_constant), file, path)
+        return Field(json.loads(data.decode(), parse_constant=_no_constant), file, path, remedy)
     except (ValueError, RecursionError) as error:
-        raise FormatError(f"{file}: {path}: not valid JSON ({error}); {_REMEDY}") from error
+        raise FormatError(f"{file}: {path}: not valid JSON ({error}); {remedy}") from error
 
 
 def dump_json(value: Any) -> bytes:

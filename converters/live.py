@@ -1,4 +1,4 @@
-"""Inputs that are not stored splats: generators, post-processing networks and sequences, which become layers of their own."""
+"""Inputs that are not stored splats (generators, post-processing networks, sequences): each a layer of its own."""
 
 from __future__ import annotations
 

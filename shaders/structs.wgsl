@@ -79,6 +79,24 @@ struct Span {
   sh_coefficients: u32, // 1, 4, 9 or 16
 }
 
+// A generator's layer as the camera sees it, and where its attributes lie: first element, elements a row, 1 for float16.
+struct Generated {
+  linear: mat3x3f,      // of camera-from-layer
+  offset: vec3f,        // - camera, layer coordinates
+  dilation: f32,        // as in LayerView
+  antialias: u32,
+  first: u32,           // first group
+  groups: u32,
+  rows: u32,            // rows that the outputs hold
+  sh_coefficients: u32, // 1, 4, 9 or 16; 0: final colours
+  covariance: u32,      // 1: shapes are covariances xx xy xz yy yz zz; 0: standard deviations, and turns quaternions w x y z
+  means_at: vec3u,
+  shapes_at: vec3u,
+  turns_at: vec3u,
+  opacities_at: vec3u,
+  colors_at: vec3u,
+}
+
 // A splat on the screen.
 struct Projected {
   center: vec2f,        // pixels

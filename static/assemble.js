@@ -20,6 +20,13 @@ import { constantOf, packStruct, structOf } from "./layout.js";
  * A layer of float32 records, drawn whole. coefficients: SH 1, 4, 9, 16; box: least and greatest centre.
  * @typedef {{transform: ArrayLike<number>, rows: number, coefficients: number, box: ArrayLike<number>, kernel: Kernel}} RecordDraws
  *
+ * A generator's outputs, projected where they lie. rows: that they hold; coefficients: SH 1, 4, 9, 16, or 0 for final colours;
+ * covariance: whether `shapes` are covariances, then `turns` is not read; words: u32 of each output; columns: by attribute
+ * [output, first element, elements a row, whether float16]; box: least and greatest centre, null where unknown.
+ * @typedef {{transform: ArrayLike<number>, rows: number, coefficients: number, covariance: boolean, words: number[],
+ *   columns: Record<string, [number, number, number, boolean]>, box: ArrayLike<number> | null, kernel: Kernel}} GeneratedDraws
+ * @typedef {ClusterDraws | RecordDraws | GeneratedDraws} Draws
+ *
  * @typedef {{numbers: Record<string, number>, lists: Record<string, Entry[]>, groups: number,
  *   uploads: Record<string, {bytes: Uint8Array}>}} Assembly
  */
@@ -28,6 +35,10 @@ import { constantOf, packStruct, structOf } from "./layout.js";
 export const RENDER_DEFAULTS = { near: 0.01, alphaCap: 0.99, background: [0, 0, 0] };
 /** Largest number of workgroups a dimension of a dispatch may have, WebGPU's default limit. */
 export const MAX_GROUPS = 65535;
+/** Attributes of generated splats in the order of the stage's bindings. */
+const ATTRIBUTES = ["means", "shapes", "turns", "opacities", "colors"];
+/** View depth that generated splats of unknown bounds may reach (viewer/assemble.py). */
+const FARTHEST = 1e6;
 /** Floats of a record before its SH: mean 3, opacity 1, factor of the covariance 6. */
 const RECORD_HEAD = 10;
 /** The Jacobian is taken at slopes at most this share of the picture's width outside of it (3DGS: 1.3 tan fov). */
@@ -80,7 +91,7 @@ export function layerView(camera, transform) {
 export function createAssembler(layout) {
   const draw = structOf(layout, "Draw"), view = structOf(layout, "LayerView");
   const keyBits = constantOf(layout, "KEY_BITS"), group = constantOf(layout, "GROUP");
-  /** @param {ClusterDraws | RecordDraws} layer */
+  /** @param {Draws} layer */
   const groupsOf = (layer) => ("rows" in layer ? Math.ceil(layer.rows / group) : layer.length);
   /** @param {string} name */
   const word = (name) => /** @type {{offset: number}} */ (draw.fields.find((field) => field.name === name)).offset / 4;
@@ -91,7 +102,7 @@ export function createAssembler(layout) {
 
   /**
    * The frame that draws `layers`, in that order: (layer, cluster, row) decides among equal depths.
-   * @param {Camera} camera @param {RenderOptions} options @param {(ClusterDraws | RecordDraws)[]} layers @param {number} [maxGroups]
+   * @param {Camera} camera @param {RenderOptions} options @param {Draws[]} layers @param {number} [maxGroups]
    * @returns {Assembly}
    */
   return (camera, options, layers, maxGroups = MAX_GROUPS) => {
@@ -103,12 +114,34 @@ export function createAssembler(layout) {
     const views = new DataView(new ArrayBuffer(Math.max(1, layers.length) * view.size));
     /** @type {Record<string, {bytes: Uint8Array}>} */
     const uploads = {};
-    /** @type {{cluster_layers: Entry[], record_layers: Entry[]}} */
-    const lists = { cluster_layers: [], record_layers: [] };
+    const lists = emptyLists();
     let first = 0, nearest = Infinity, farthest = -Infinity;
     layers.forEach((layer, index) => {
       const { view: m, eye } = layerView(camera, layer.transform), count = groupsOf(layer), raw = "rows" in layer;
-      packStruct(layout, "LayerView", { linear: [[m[0], m[4], m[8]], [m[1], m[5], m[9]], [m[2], m[6], m[10]]], dilation: layer.kernel.dilation, antialias: layer.kernel.antialias ? 1 : 0 }, views, index * view.size);
+      packStruct(layout, "LayerView", { linear: linearOf(m), dilation: layer.kernel.dilation, antialias: layer.kernel.antialias ? 1 : 0 }, views, index * view.size);
+      if ("columns" in layer) {
+        floats.fill(0, first * stride, (first + count) * stride);
+        const entry = /** @type {Entry} */ ({ groups: count }), base = lists.generated_outputs.length;
+        /** @type {Record<string, number[]>} */
+        const at = {};
+        for (const name of ATTRIBUTES) {
+          const [output, start, step, half] = layer.columns[name];
+          at[`${name}_at`] = [start, step, half ? 1 : 0];
+          entry[name] = `generated_output.${base + output}`;
+        }
+        const packed = packStruct(layout, "Generated", {
+          linear: linearOf(m), offset: eye.map((v) => -v), dilation: layer.kernel.dilation, antialias: layer.kernel.antialias ? 1 : 0, first, groups: count,
+          rows: layer.rows, sh_coefficients: layer.coefficients, covariance: layer.covariance ? 1 : 0, ...at,
+        });
+        uploads[`generated.${lists.generated_layers.length}`] = { bytes: new Uint8Array(packed.buffer) };
+        lists.generated_outputs.push(...layer.words.map((words) => ({ words })));
+        lists.generated_layers.push(entry);
+        const [low, high] = layer.box ? depthBounds(m, layer.box, 0) : [options.near, FARTHEST];
+        nearest = Math.min(nearest, low);
+        farthest = Math.max(farthest, high);
+        first += count;
+        return;
+      }
       const recordStride = raw ? RECORD_HEAD + 3 * layer.coefficients : 0;
       const packed = packStruct(layout, "Span", { first, groups: count, stride: recordStride, sh_coefficients: raw ? layer.coefficients : 0 });
       const list = raw ? lists.record_layers : lists.cluster_layers;
@@ -121,12 +154,7 @@ export function createAssembler(layout) {
         words[at + LAYER] = index;
         words[at + DEGREE] = raw ? 0 : layer.shDegrees[n];
         words[at + COUNT] = raw ? Math.min(group, layer.rows - n * group) : layer.counts[n];
-        let low = m[11], high = m[11];
-        for (let k = 0; k < 3; k++) {
-          const p = m[8 + k] * box[from + k], q = m[8 + k] * box[from + 3 + k];
-          low += Math.min(p, q);
-          high += Math.max(p, q);
-        }
+        const [low, high] = depthBounds(m, box, from);
         nearest = Math.min(nearest, low);
         farthest = Math.max(farthest, high);
       }
@@ -151,6 +179,27 @@ export function createAssembler(layout) {
       numbers: { groups, layers: Math.max(1, layers.length), width: camera.width, height: camera.height, max_groups: maxGroups },
     };
   };
+}
+
+/** Lists of pipeline.json that a frame gives. @returns {Record<"cluster_layers" | "record_layers" | "generated_outputs" | "generated_layers", Entry[]>} */
+export function emptyLists() {
+  return { cluster_layers: [], record_layers: [], generated_outputs: [], generated_layers: [] };
+}
+
+/** Columns of a row-major matrix's upper 3 x 3. @param {ArrayLike<number>} m */
+function linearOf(m) {
+  return [[m[0], m[4], m[8]], [m[1], m[5], m[9]], [m[2], m[6], m[10]]];
+}
+
+/** Least and greatest view depth of a box, 6 numbers from `from` on. @param {ArrayLike<number>} view @param {ArrayLike<number>} box @param {number} from */
+function depthBounds(view, box, from) {
+  let low = view[11], high = view[11];
+  for (let k = 0; k < 3; k++) {
+    const p = view[8 + k] * box[from + k], q = view[8 + k] * box[from + 3 + k];
+    low += Math.min(p, q);
+    high += Math.max(p, q);
+  }
+  return [low, high];
 }
 
 /** @returns {Record<string, number | number[]>} */

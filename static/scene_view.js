@@ -1,5 +1,5 @@
 // A scene on a device: the cut of each frame, the requests it leads to, and the frame itself.
-import { RENDER_DEFAULTS, createAssembler, layerView } from "./assemble.js";
+import { RENDER_DEFAULTS, createAssembler, emptyLists, layerView } from "./assemble.js";
 import { createDecoder } from "./decoder.js";
 import { Executor, fetchShaders, targetFormat } from "./executor.js";
 import { UnsupportedError } from "./inflate.js";
@@ -158,7 +158,7 @@ async function createSceneView(lens, device, { layout, pipeline, files }, { form
 
   try {
     // Everything a frame needs, before the first one: buffers, so that pages can be written, and pipelines.
-    const lists = { cluster_layers: layers.map((l) => ({ groups: 1, slots: l.pool.capacity, sh_slot_words: shWords(layout, l.pages.shDegree) * group })), record_layers: [] };
+    const lists = { ...emptyLists(), cluster_layers: layers.map((l) => ({ groups: 1, slots: l.pool.capacity, sh_slot_words: shWords(layout, l.pages.shDegree) * group })) };
     const first = planner({ groups: layers.length, layers: layers.length, width: 1, height: 1, max_groups: device.limits.maxComputeWorkgroupsPerDimension }, lists);
     executor.prepare(first);
     stream.want(layers.map((_, k) => `${k}:0`)); // while the pipelines compile

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from splatlens.viewer.assemble import ClusterDraws, RecordDraws, assemble, layer_view
+from splatlens.viewer.assemble import ATTRIBUTES, ClusterDraws, Draws, GeneratedDraws, RecordDraws, assemble, layer_view
 from splatlens.viewer.camera import Camera
 from splatlens.viewer.frame import RenderOptions, depth_keys
 from splatlens.viewer.layout import constant, dtype
@@ -35,14 +35,25 @@ def transforms() -> list[np.ndarray]:
     return [np.eye(4), turned]
 
 
-def javascript(layer: ClusterDraws | RecordDraws) -> dict[str, object]:
+def generated_layer(box: np.ndarray | None) -> GeneratedDraws:
+    columns = {name: (k % 3, 7 * k, 3 + k, k == 2) for k, name in enumerate(ATTRIBUTES)}
+    return GeneratedDraws(transforms()[1], 700, 4, box is None, (70, 80, 90), columns, box, Kernel(0.2, True))
+
+
+def javascript(layer: Draws) -> dict[str, object]:
     """The layer as static/assemble.js takes it."""
     shared = {"transform": layer.transform.ravel().tolist(), "kernel": layer.kernel.to_json()}
     if isinstance(layer, RecordDraws):
         box = layer.box.ravel().tolist()
         return {**shared, "rows": layer.rows, "coefficients": layer.coefficients, "box": box}
-    names = {"slots": "slots", "counts": "counts", "sh_degrees": "shDegrees", "origins": "origins", "boxes": "boxes"}
-    arrays = {theirs: getattr(layer, ours).ravel().tolist() for ours, theirs in names.items()}
+    if isinstance(layer, GeneratedDraws):
+        names = ("rows", "coefficients", "covariance", "words", "columns")
+        flat = None if layer.box is None else layer.box.ravel().tolist()
+        return {**shared, **{name: getattr(layer, name) for name in names}, "box": flat}
+    same = {name: name for name in ("slots", "counts", "origins", "boxes")}
+    arrays = {
+        theirs: getattr(layer, ours).ravel().tolist() for ours, theirs in {**same, "sh_degrees": "shDegrees"}.items()
+    }
     sizes = {"length": len(layer.slots), "poolSlots": layer.pool_slots, "shSlotWords": layer.sh_slot_words}
     return {**shared, **arrays, **sizes}
 
@@ -52,7 +63,7 @@ import { readFileSync } from "node:fs";
 import { createAssembler } from "%s";
 const input = JSON.parse(readFileSync(0, "utf8"));
 const assemble = createAssembler(JSON.parse(readFileSync("%s", "utf8")));
-const fewer = input.layers.map((l) => ("rows" in l ? l : { ...l, length: 1 }));
+const fewer = input.layers.map((l) => ("slots" in l ? { ...l, length: 1 } : l));
 assemble(input.camera, { ...input.options, background: [1, 1, 1] }, fewer);  // leaves nothing behind
 const a = assemble(input.camera, input.options, input.layers, 1000);
 const hex = ([name, upload]) => [name, Buffer.from(upload.bytes).toString("hex")];
@@ -61,10 +72,13 @@ console.log(JSON.stringify({ ...a, uploads }));
 """
 
 
-def test_javascript_packs_the_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("live", [False, True])
+def test_javascript_packs_the_same_bytes(tmp_path: Path, live: bool) -> None:
     clusters = [cluster_layer(9 + 300 * i, i, t) for i, t in enumerate(transforms())]
     records = RecordDraws(transforms()[1], 600, 9, np.array([[-1.5, -1, -1], [1, 2, 3]]), Kernel(0.1, True))
-    layers: list[ClusterDraws | RecordDraws] = [clusters[0], records, clusters[1]]
+    layers: list[Draws] = [clusters[0], records, clusters[1]]
+    if live:
+        layers = [generated_layer(np.array([[-900.0, -1, -1], [1, 2, 3000]])), *layers, generated_layer(None)]
     options = RenderOptions(near=0.05, alpha_cap=0.999, background=(0.25, 0.5, 1.0))
     script = tmp_path / "run.mjs"
     script.write_text(SCRIPT % ((ROOT / "static" / "assemble.js").as_uri(), ROOT / "shaders" / "layout.json"))

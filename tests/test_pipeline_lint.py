@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from splatlens.viewer import plan
+from splatlens.viewer.assemble import ATTRIBUTES
 from splatlens.viewer.assets import SHADERS
 from splatlens.viewer.executor import DEFAULT_LIMITS, joined_source
 from splatlens.viewer.layout import constant
@@ -45,14 +46,18 @@ def test_bindings_are_named_as_in_the_shader(p: dict[str, Any]) -> None:
 def test_resources_are_used_as_they_were_made(p: dict[str, Any]) -> None:
     lists: dict[str, Any] = pipeline()["lists"]
     for (_, _, space, _, kind), name in zip(BINDING.findall(code(p)), p["bindings"], strict=True):
-        names = [e[name[1:]] for entries in lists.values() for e in entries] if name.startswith("$") else [name]
+        names = [name]
+        if name.startswith("$"):  # which of several buffers it is, the frame's own lists say, or those that are given
+            names = [e[name[1:]] for entries in lists.values() for e in entries if name[1:] in e]
+            names = names or ["generated_output"]
+            assert names != ["generated_output"] or name[1:] in ATTRIBUTES
         for one in names:
             if space == "":
                 assert kind.startswith("texture_") and one in pipeline()["textures"]
                 continue
             buffer = pipeline()["buffers"][one]
             assert ("UNIFORM" if space == "uniform" else "STORAGE") in buffer["usage"], one
-            element = re.sub(r"array<(\w+)>", r"\1", kind)
+            element = re.sub(r"array<(?:atomic<)?(\w+)>+", r"\1", kind)
             assert element == buffer["element"] or (element, buffer["element"]) == ("vec4u", "u32"), one
     storage = [b for b in BINDING.findall(code(p)) if b[2].startswith("storage")]
     assert len(storage) <= DEFAULT_LIMITS["max-storage-buffers-per-shader-stage"]
@@ -94,6 +99,7 @@ def test_no_shader_is_left_over() -> None:
 
 def test_no_buffer_is_left_over() -> None:
     used = {b for p in passes() for b in p["bindings"]} | {p["draw"].get("indirect") for p in passes() if "draw" in p}
+    used |= {"generated_output"}  # bound by way of "$means" and the others
     used |= {v for entries in pipeline()["lists"].values() for e in entries for v in e.values()}
     assert set(pipeline()["buffers"]) <= used
 

@@ -16,12 +16,14 @@ from splatlens.viewer.camera import Camera
 from splatlens.viewer.convert import SourceLayer, build_lens
 from splatlens.viewer.executor import request_device
 from splatlens.viewer.frame import RenderOptions
+from splatlens.viewer.generated import GeneratedLayer
 from splatlens.viewer.lens import LensReader
 from splatlens.viewer.paged import LensPages
 from splatlens.viewer.render import Layer, PagedLayer, RawLayer, Renderer, render_reference
 from splatlens.viewer.scene import Kernel
 from splatlens.viewer.splats import Splats
 from splatlens.viewer.tree import build_tree
+from tests.generated_scenes import LAYOUTS, outputs_of
 from tests.twin_scenes import CAMERA, TWIN_SCENES, random_splats
 
 
@@ -144,3 +146,40 @@ def test_no_splats_draw_the_background(device: wgpu.GPUDevice) -> None:
     image = Renderer(device).render([RawLayer(Splats.empty(3))], CAMERA, RenderOptions(background=(0.1, 0.2, 0.3)))
     np.testing.assert_allclose(image[..., :3], np.broadcast_to([0.1, 0.2, 0.3], (120, 160, 3)), atol=1e-6)
     assert not image[..., 3].any()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_generated_splats_draw_as_the_reference_has_it(device: wgpu.GPUDevice, layout: str) -> None:
+    scene, renderer = TWIN_SCENES["plain"](), Renderer(device)
+    other = RawLayer(TWIN_SCENES["2,000 overlapping"]().splats)
+    contract, outputs = outputs_of(scene.splats, layout)
+    layers = [other, GeneratedLayer(contract, outputs), GeneratedLayer(contract, outputs, moved())]
+    want = render_reference(layers, scene.camera, scene.options)
+    assert psnr(renderer.render(layers, scene.camera, scene.options), want) >= 60
+
+
+def moved() -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[:3, :3] *= 0.5
+    matrix[:3, 3] = 0.7, -0.4, 0.2
+    return matrix
+
+
+def test_a_generator_without_rows_draws_nothing(device: wgpu.GPUDevice) -> None:
+    scene, renderer = TWIN_SCENES["plain"](), Renderer(device)
+    empty = GeneratedLayer(*outputs_of(scene.splats.take(slice(0)), "quats"))
+    rest = RawLayer(scene.splats)
+    want = renderer.render([rest], scene.camera)
+    np.testing.assert_array_equal(renderer.render([empty, rest], scene.camera), want)
+    assert not renderer.render([empty], scene.camera).any()
+
+
+def test_rows_that_cannot_be_drawn_change_nothing_else(device: wgpu.GPUDevice) -> None:
+    scene, renderer = TWIN_SCENES["plain"](), Renderer(device)
+    contract, outputs = outputs_of(scene.splats, "sh")
+    outputs = {name: array.copy() for name, array in outputs.items()}
+    outputs["means"][::3] = np.nan
+    outputs["quats"][1::3] = 0
+    kept = RawLayer(scene.splats.take(slice(2, None, 3)))
+    got = renderer.render([GeneratedLayer(contract, outputs)], scene.camera)
+    assert psnr(got, render_reference([kept], scene.camera)) >= 60

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,37 @@ class RecordDraws:
     kernel: Kernel = Kernel()
 
 
+#: Attributes of generated splats in the order of the stage's bindings; `turns` are quaternions.
+ATTRIBUTES = ("means", "shapes", "turns", "opacities", "colors")
+
+
+@dataclass(frozen=True)
+class GeneratedDraws:
+    """A generator's outputs, projected where they lie.
+
+    rows: that the outputs hold. coefficients: SH 1, 4, 9, 16, or 0 for final colours. covariance: whether `shapes` are
+    covariances, then `turns` is not read. words: u32 of each output. columns: attribute -> (output, first element,
+    elements a row, whether float16). box: (2, 3) of the centres, None where unknown. kernel: its blur.
+    """
+
+    transform: NDArray[np.float64]
+    rows: int
+    coefficients: int
+    covariance: bool
+    words: tuple[int, ...]
+    columns: Mapping[str, tuple[int, int, int, bool]]
+    box: NDArray[np.floating] | None = None
+    kernel: Kernel = Kernel()
+
+
+Draws = ClusterDraws | RecordDraws | GeneratedDraws
+#: Lists of pipeline.json that a frame gives.
+LISTS = ("cluster_layers", "record_layers", "generated_outputs", "generated_layers")
+#: View depth that generated splats of unknown bounds may reach, world units: keys of 20 bits still tell depths apart
+#: that differ by 3e-5 of themselves.
+FARTHEST = 1e6
+
+
 @dataclass(frozen=True)
 class Assembly:
     """numbers and lists for plan.resolve; uploads: {buffer name: array}; groups: workgroups project runs."""
@@ -71,13 +102,13 @@ def layer_view(camera: Camera, transform: NDArray[np.float64]) -> tuple[NDArray[
 
 
 def assemble(
-    camera: Camera, options: RenderOptions, layers: Sequence[ClusterDraws | RecordDraws], max_groups: int = MAX_GROUPS
+    camera: Camera, options: RenderOptions, layers: Sequence[Draws], max_groups: int = MAX_GROUPS
 ) -> Assembly:
     """The frame that draws `layers`, in that order: (layer, cluster, row) decides among equal depths."""
     group = constant("GROUP")
     draws: list[NDArray[Any]] = []
     views = np.zeros(max(1, len(layers)), dtype("LayerView"))
-    lists: dict[str, list[dict[str, int | str]]] = {"cluster_layers": [], "record_layers": []}
+    lists: dict[str, list[dict[str, int | str]]] = {name: [] for name in LISTS}
     uploads: dict[str, NDArray[Any]] = {}
     first, nearest, farthest = 0, np.inf, -np.inf
     for index, layer in enumerate(layers):
@@ -86,6 +117,12 @@ def assemble(
         views["dilation"][index], views["antialias"][index] = layer.kernel.dilation, layer.kernel.antialias
         span = np.zeros(1, dtype("Span"))
         span["first"] = first
+        if isinstance(layer, GeneratedDraws):
+            n, low, high = _generated(layer, view, eye, first, lists, uploads, options.near)
+            draws.append(np.zeros(n, dtype("Draw")))
+            first += n
+            nearest, farthest = min(nearest, low), max(farthest, high)
+            continue
         if isinstance(layer, ClusterDraws):
             n = len(layer.slots)
             d = np.zeros(n, dtype("Draw"))
@@ -131,3 +168,34 @@ def assemble(
         "max_groups": max_groups,
     }
     return Assembly(numbers, lists, uploads, first)
+
+
+def _generated(
+    layer: GeneratedDraws,
+    view: NDArray[np.float64],
+    eye: NDArray[np.float64],
+    first: int,
+    lists: dict[str, list[dict[str, int | str]]],
+    uploads: dict[str, NDArray[Any]],
+    near: float,
+) -> tuple[int, float, float]:
+    """Adds a generator's layer to the frame; its groups, and its least and greatest view depth."""
+    groups = -(-layer.rows // constant("GROUP"))
+    base = len(lists["generated_outputs"])
+    lists["generated_outputs"] += [{"words": words} for words in layer.words]
+    g = np.zeros(1, dtype("Generated"))
+    g["linear"][0, :, :3], g["offset"] = view[:3, :3].T, -eye
+    g["dilation"], g["antialias"] = layer.kernel.dilation, layer.kernel.antialias
+    g["first"], g["groups"], g["rows"] = first, groups, layer.rows
+    g["sh_coefficients"], g["covariance"] = layer.coefficients, layer.covariance
+    entry: dict[str, int | str] = {"groups": groups}
+    for name in ATTRIBUTES:
+        output, start, stride, half = layer.columns[name]
+        g[f"{name}_at"] = start, stride, half
+        entry[name] = f"generated_output.{base + output}"
+    uploads[f"generated.{len(lists['generated_layers'])}"] = g
+    lists["generated_layers"].append(entry)
+    if layer.box is None:
+        return groups, near, FARTHEST
+    low, high = layer.box.astype(np.float64)
+    return groups, *depth_bounds(low[None], high[None], view)

@@ -11,10 +11,11 @@ import wgpu
 from numpy.typing import NDArray
 
 from splatlens.viewer import reference
-from splatlens.viewer.assemble import MAX_GROUPS, ClusterDraws, RecordDraws, assemble
+from splatlens.viewer.assemble import MAX_GROUPS, ClusterDraws, Draws, GeneratedDraws, RecordDraws, assemble
 from splatlens.viewer.camera import Camera
 from splatlens.viewer.executor import Executor, request_device, target_format
 from splatlens.viewer.frame import RenderOptions
+from splatlens.viewer.generated import GeneratedLayer
 from splatlens.viewer.layout import constant
 from splatlens.viewer.lod import Cut, CutLayer, CutView, Nodes, cut, rows_of
 from splatlens.viewer.plan import pipeline, resolve
@@ -86,15 +87,31 @@ class PagedLayer:
         return self.pages.splats(clusters)
 
 
-Layer = RawLayer | PagedLayer
+Layer = RawLayer | PagedLayer | GeneratedLayer
+
+
+def _nodes(layer: Layer) -> Nodes | None:
+    """The tree that a cut is made through; None for layers drawn whole."""
+    return None if isinstance(layer, GeneratedLayer) else layer.nodes()
+
+
+def _drawn(layer: Layer, clusters: NDArray[np.int64] | None) -> Splats:
+    return layer.splats() if isinstance(layer, GeneratedLayer) else layer.drawn(clusters)
+
+
+def _rows(layer: Layer) -> int:
+    """Splats of a layer that is drawn whole."""
+    if isinstance(layer, GeneratedLayer):
+        return len(layer.outputs[layer.contract.outputs["means"].output])
+    return len(layer.drawn(None))
 
 
 def choose(
     layers: Sequence[Layer], camera: Camera, options: RenderOptions, budget: float
 ) -> tuple[Cut, list[NDArray[np.int64] | None]]:
     """One cut over every layer that has a tree. The second value has an entry a layer, None where it is drawn whole."""
-    nodes = [layer.nodes() for layer in layers]
-    whole = sum(len(layer.drawn(None)) for layer, n in zip(layers, nodes, strict=True) if n is None)
+    nodes = [_nodes(layer) for layer in layers]
+    whole = sum(_rows(layer) for layer, n in zip(layers, nodes, strict=True) if n is None)
     cuts = [
         CutLayer(n, CutView.of_camera(camera, options.near, layer.transform))
         for layer, n in zip(layers, nodes, strict=True)
@@ -144,13 +161,15 @@ class Renderer:
     ) -> dict[str, Any]:
         """Uploads everything and gives the frame's plan: `executor.run_timed` draws it pass by pass."""
         _, chosen = choose(layers, camera, options, budget)
-        draws: list[ClusterDraws | RecordDraws] = []
+        draws: list[Draws] = []
         uploads: dict[str, NDArray[Any]] = {}
-        counts = {"record": 0, "cluster": 0}
+        counts = {"record": 0, "cluster": 0, "generated": 0, "output": 0}
         for layer, clusters in zip(layers, chosen, strict=True):
             if isinstance(layer, PagedLayer):
                 assert clusters is not None
                 draws.append(self._clusters(layer, clusters, uploads, counts))
+            elif isinstance(layer, GeneratedLayer):
+                draws += _generated(layer, uploads, counts)
             else:
                 draws += self._records(layer, layer.drawn(clusters), uploads, counts)
         frame = assemble(camera, options, draws, self.max_groups)
@@ -161,7 +180,8 @@ class Renderer:
         self.executor.prepare(plan)
         for name, data in (uploads | frame.uploads).items():
             self.executor.write(name, data)
-        self.submitted = int(frame.uploads["draws"]["count"].sum()) if "draws" in frame.uploads else 0
+        generated = sum(d.rows for d in draws if isinstance(d, GeneratedDraws))
+        self.submitted = generated + (int(frame.uploads["draws"]["count"].sum()) if "draws" in frame.uploads else 0)
         return plan
 
     def _clusters(
@@ -185,7 +205,7 @@ class Renderer:
         )
 
     def _records(
-        self, layer: Layer, splats: Splats, uploads: dict[str, NDArray[Any]], counts: dict[str, int]
+        self, layer: RawLayer, splats: Splats, uploads: dict[str, NDArray[Any]], counts: dict[str, int]
     ) -> list[RecordDraws]:
         """As many record buffers as the adapter's largest binding makes necessary, in row order."""
         if len(splats) == 0:
@@ -202,13 +222,28 @@ class Renderer:
         return out
 
 
+def _generated(
+    layer: GeneratedLayer, uploads: dict[str, NDArray[Any]], counts: dict[str, int]
+) -> list[GeneratedDraws]:
+    """A generator's draws, its outputs among the uploads; none where it gave no row."""
+    made, words, live = layer.draws()
+    if made is None:
+        return []
+    uploads[f"generated_live.{counts['generated']}"] = live
+    for k, one in enumerate(words):
+        uploads[f"generated_output.{counts['output'] + k}"] = one
+    counts["generated"] += 1
+    counts["output"] += len(words)
+    return [made]
+
+
 def render_reference(
     layers: Sequence[Layer], camera: Camera, options: RenderOptions = RenderOptions(), budget: float = np.inf
 ) -> Image:
     """The same picture by the float64 NumPy reference."""
     _, chosen = choose(layers, camera, options, budget)
     projections = [
-        reference.project(layer.drawn(clusters), camera, options, layer.transform, layer.kernel)
+        reference.project(_drawn(layer, clusters), camera, options, layer.transform, layer.kernel)
         for layer, clusters in zip(layers, chosen, strict=True)
     ]
     return reference.blend(projections, camera, options)

@@ -26,9 +26,13 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 HOST = "http://localhost"  # a secure context; nothing listens there, the routes answer
 NUMBERS = {"groups": 5, "layers": 2, "width": 64, "height": 32, "max_groups": 65535}
 NOTHING: dict[str, list[dict[str, int]]] = {"cluster_layers": [], "record_layers": []}
-EVERYTHING = {
+EVERYTHING: dict[str, list[dict[str, Any]]] = {
     "cluster_layers": [{"groups": 2, "slots": 4, "sh_slot_words": 256 * 12}],
     "record_layers": [{"groups": 3, "rows": 700, "stride": 58}],
+    "generated_outputs": [{"words": 70}],
+    "generated_layers": [
+        {"groups": 1, **dict.fromkeys(("means", "shapes", "turns", "opacities", "colors"), "generated_output.0")}
+    ],
 }
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 
 from splatlens.converters import (
     compressed_ply,
+    generator,
     gltf,
     ksplat,
     lens,
@@ -24,14 +25,15 @@ from splatlens.converters import (
 )
 from splatlens.converters.filters import Tally, max_sh
 from splatlens.converters.format import Format, ReadOptions, WriteOptions
+from splatlens.converters.live import LiveSource
 from splatlens.converters.sidecar import with_sidecars
 from splatlens.converters.source import CHUNK_ROWS, Source, SourceInfo, activate, checked
 from splatlens.viewer.errors import FormatError, LensError, UnsupportedError
 from splatlens.viewer.splats import Splats
 
 __all__ = [
-    "CHUNK_ROWS", "FORMATS", "Format", "ReadOptions", "Source", "SourceInfo", "WriteOptions", "activate", "checked",
-    "find_format", "find_writer", "open_source", "read_splats", "require_heeded", "write_splats",
+    "CHUNK_ROWS", "FORMATS", "Format", "LiveSource", "ReadOptions", "Source", "SourceInfo", "WriteOptions", "activate",
+    "checked", "find_format", "find_writer", "open_any", "open_source", "read_splats", "require_heeded", "write_splats",
 ]  # fmt: skip
 
 #: In the order in which they are tried.
@@ -46,6 +48,7 @@ FORMATS = (
     spz.FORMAT,
     gltf.FORMAT,
     rad.FORMAT,
+    generator.FORMAT,
     ksplat.FORMAT,  # this one and the next have no magic: last
     splat.FORMAT,
 )
@@ -89,16 +92,24 @@ def require_heeded(path: Path, known: Format, options: ReadOptions | WriteOption
             raise LensError(f"{path}: {switch} has no meaning for {known.title}; leave it out")
 
 
-def open_source(path: str | Path, options: ReadOptions = ReadOptions()) -> Source:
-    """Opens a file or folder: facts now, splats when asked for. Raises LensError."""
+def open_any(path: str | Path, options: ReadOptions = ReadOptions()) -> Source | LiveSource:
+    """Opens a file or folder: facts now, splats, or a layer's model, when asked for. Raises LensError."""
     path = Path(path)
     known = find_format(path)
     require_heeded(path, known, options)
     try:
         source = known.open(path, options)
-        return Source(with_sidecars(source.info), source.read)
+        return replace(source, info=with_sidecars(source.info))
     except OSError as error:
         raise LensError(f"{path}: cannot read: {error.strerror or error}") from error
+
+
+def open_source(path: str | Path, options: ReadOptions = ReadOptions()) -> Source:
+    """Opens a file or folder of stored splats. Raises LensError, UnsupportedError for what makes its splats anew."""
+    source = open_any(path, options)
+    if isinstance(source, LiveSource):
+        raise UnsupportedError(f"{path}: holds no splats, it makes them; convert it to .lens, or bake it with --time")
+    return source
 
 
 def read_splats(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from splatlens.converters.live import LiveSource
 from splatlens.converters.source import Source
 
 
@@ -49,6 +50,7 @@ class Format:
     reads_only: those of the extensions that are not written. sh_degree: the highest that a file of it holds; writers
     are given no more.
     options: fields of ReadOptions and WriteOptions that it heeds; the others must stay at their defaults.
+    live: its files are no stored splats: `open` gives a LiveSource.
     reads, writes, loses: cells of the table in docs/formats.md; loses is what a file of it cannot hold.
     """
 
@@ -56,11 +58,12 @@ class Format:
     title: str
     extensions: tuple[str, ...]
     sniff: Callable[[bytes, Path], bool]
-    open: Callable[[Path, ReadOptions], Source]
+    open: Callable[[Path, ReadOptions], Source | LiveSource]
     write: Write | None = None
     reads_only: tuple[str, ...] = ()
     sh_degree: int = 3
     options: tuple[str, ...] = ()
+    live: bool = False
     reads: str = ""
     writes: str = ""
     loses: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from splatlens.converters.source import SourceInfo
 from splatlens.viewer.lens_layers import BlobLayer
@@ -15,9 +16,10 @@ class LiveSource:
 
     info: its facts; `splats` is how many it can give, 0 for a post-processing network. layer: makes the layer of a
     .lens, with the identity as its transform. model: makes the bytes of the .onnx with its contract, for exporting
-    alone; None for sequences. Both raise LensError.
+    alone; None for sequences. Both raise LensError. describe: what `splatlens info` says besides, plain values.
     """
 
     info: SourceInfo
     layer: Callable[[], BlobLayer]
     model: Callable[[], bytes] | None = None
+    describe: Callable[[], dict[str, Any]] = dict

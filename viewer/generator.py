@@ -230,12 +230,17 @@ class Model:
             raise LensError(f"{self.name}: {why}; raise the capacity")
 
 
-def load(model: bytes, name: str) -> tuple[Any, ModelGraph]:
-    """The onnxruntime session of a model, on the CPU, and what its graph declares. Raises LensError."""
+def load(model: bytes, name: str, optimise: bool = True) -> tuple[Any, ModelGraph]:
+    """The onnxruntime session of a model, on the CPU, and what its graph declares. Raises LensError.
+
+    optimise: not worth its time where only the graph is asked for.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised
+    if not optimise:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:

@@ -29,6 +29,8 @@ MIME_TYPES = {
 CLIENT_SUFFIXES = (".js", ".mjs", ".css", ".json", ".wgsl", ".wasm", ".svg")
 #: Modules that viewer pages do not import: what embedding pages start from, and a worker's own.
 ELSEWHERE = ("embed.js", "element.js", "decode_worker.js")
+#: Folders of what pages import only when a scene needs it.
+ON_DEMAND = ("static/live/", "static/vendor/")
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class Client:
     @property
     def modules(self) -> list[str]:
         """The modules of a viewer page, for modulepreload: without it each import level costs a round trip."""
-        return [p for p in self.files if p.endswith((".js", ".mjs")) and p.rsplit("/", 1)[1] not in ELSEWHERE]
+        scripts = [p for p in self.files if p.endswith((".js", ".mjs")) and not p.startswith(ON_DEMAND)]
+        return [p for p in scripts if p.rsplit("/", 1)[1] not in ELSEWHERE]
 
 
 def load_client(static: Path = STATIC, shaders: Path = SHADERS) -> Client:
@@ -61,16 +64,30 @@ def load_client(static: Path = STATIC, shaders: Path = SHADERS) -> Client:
             name, body = f"{prefix}/{path.relative_to(folder).as_posix()}", path.read_bytes()
             digest.update(f"{name}\0{len(body)}\0".encode() + body)
             bodies[name] = slim_script(body.decode()).encode() if path.suffix in (".js", ".mjs") else body
-    bodies["shaders/bundle.json"] = shader_bundle({n.removeprefix("shaders/"): b for n, b in bodies.items()})
+    bodies |= shader_bundles({n.removeprefix("shaders/"): b for n, b in bodies.items() if n.startswith("shaders/")})
     files = {n: Asset(b, gzip.compress(b, 9, mtime=0), MIME_TYPES[Path(n).suffix]) for n, b in bodies.items()}
     return Client(digest.hexdigest()[:16], files)
 
 
-def shader_bundle(bodies: dict[str, bytes]) -> bytes:
-    """The frame in one response instead of twenty: {layout, pipeline, files: {path: WGSL without comments}} as JSON."""
+def shader_bundles(bodies: dict[str, bytes]) -> dict[str, bytes]:
+    """The frame in one response instead of twenty: {layout, pipeline, files: {path: WGSL without comments}} as JSON.
+
+    A second response has the files that only layers need which few scenes have: those whose list the pipeline itself
+    gives, empty.
+    """
     wgsl = {n: bare_wgsl(b.decode()) for n, b in sorted(bodies.items()) if n.endswith(".wgsl")}
     known = {n: json.loads(bodies[f"{n}.json"]) for n in ("layout", "pipeline") if f"{n}.json" in bodies}
-    return json.dumps({**known, "files": wgsl}, separators=(",", ":")).encode()
+    pipeline = known.get("pipeline", {"lists": {}, "passes": []})
+    sources: dict[bool, set[str]] = {False: set(), True: set()}
+    for item in pipeline["passes"]:
+        paths = (path for one in item.get("passes", [item]) for path in one["source"])
+        sources[pipeline["lists"].get(item.get("for")) == []].update(paths)
+    rare = sources[True] - sources[False]
+    made = {
+        "bundle": {**known, "files": {n: text for n, text in wgsl.items() if n not in rare}},
+        "bundle_live": {"files": {n: text for n, text in wgsl.items() if n in rare}},
+    }
+    return {f"shaders/{n}.json": json.dumps(value, separators=(",", ":")).encode() for n, value in made.items()}
 
 
 def slim_script(source: str) -> str:

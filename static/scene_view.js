@@ -27,7 +27,7 @@ import { createStream } from "./stream.js";
 /** @typedef {Awaited<ReturnType<typeof createSceneView>>} SceneView */
 /** centre, radius: of the ball around the splats' centres. @typedef {Awaited<ReturnType<typeof openScene>>} OpenScene */
 
-const BUNDLE = new URL("../shaders/bundle.json", import.meta.url);
+const BUNDLE = new URL("../shaders/bundle.json", import.meta.url), LIVE_BUNDLE = new URL("../shaders/bundle_live.json", import.meta.url);
 /** Refine until an error is hard to see: viewer/tree.py scales errors so that it is one at a pixel. */
 const THRESHOLD = 1;
 /** Slots a page takes at most, when its own number is not known yet. */
@@ -39,10 +39,23 @@ const shWords = (layout, degree) => degree ? constantOf(layout, `SH_WORDS_${degr
  * All that the frame is made of, in one request (server_assets.py makes it of shaders/).
  * @returns {Promise<{layout: Layout, pipeline: Frame, files: Record<string, string>}>}
  */
-async function fetchFrame() {
-  const response = await fetch(BUNDLE);
-  if (!response.ok) throw new Error(`${BUNDLE}: HTTP ${response.status}, expected a part of the viewer`);
+const fetchFrame = () => fetchPart(BUNDLE);
+
+/** @param {URL} url */
+async function fetchPart(url) {
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`${url}: HTTP ${response.status}, expected a part of the viewer`);
   return response.json();
+}
+
+/**
+ * The source of a shader; those that few scenes need are fetched with the first of them.
+ * @param {Record<string, string>} files @returns {import("./executor.js").Loader}
+ */
+function shaderLoader(files) {
+  /** @type {Promise<{files: Record<string, string>}> | null} */
+  let rare = null;
+  return (path) => files[path] ?? (rare ??= fetchPart(LIVE_BUNDLE)).then((part) => part.files[path]);
 }
 
 /**
@@ -70,7 +83,7 @@ export async function openScene(source, signal) {
  * @param {Lens} lens @param {GPUDevice} device @param {Awaited<ReturnType<typeof fetchFrame>>} frame @param {ViewOptions} options
  */
 async function createSceneView(lens, device, { layout, pipeline, files }, { format, memory, threshold = THRESHOLD, target, changed, trouble, failed, broken }) {
-  const executor = new Executor(device, { load: (path) => files[path], canvasFormat: format, onError: broken });
+  const executor = new Executor(device, { load: shaderLoader(files), canvasFormat: format, onError: broken });
   const planner = createPlanner(pipeline, layout, { color: targetFormat(device) }), assemble = createAssembler(layout), cutter = new Cutter();
   const slotWords = constantOf(layout, "SLOT_WORDS"), group = constantOf(layout, "GROUP");
   const drawable = lens.layers.flatMap((layer) => layer.splats ? [{ layer, pages: layer.splats }] : []);

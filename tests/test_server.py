@@ -316,7 +316,8 @@ class TestClientFiles:
             change()
             hashes.append(load_client(static, shaders).hash)
         assert len(set(hashes)) == 4
-        assert load_client(static, shaders).files.keys() == {"static/b.js", "shaders/s.wgsl", "shaders/bundle.json"}
+        made = {"shaders/bundle.json", "shaders/bundle_live.json"}
+        assert load_client(static, shaders).files.keys() == {"static/b.js", "shaders/s.wgsl", *made}
 
     async def test_embed_js_is_short_lived_and_leads_to_the_client(self, client: TestClient[Any, Any]) -> None:
         r = await client.get("/embed.js")
@@ -340,12 +341,16 @@ class TestClientFiles:
                 assert asset.body == (ROOT / path).read_bytes()
 
     def test_the_frame_comes_in_one_file(self) -> None:
-        bundle = json.loads(load_client().files["shaders/bundle.json"].body)
+        files = load_client().files
+        bundle, live = (json.loads(files[f"shaders/{n}.json"].body) for n in ("bundle", "bundle_live"))
         assert bundle["layout"] == json.loads((ROOT / "shaders" / "layout.json").read_text())
         assert bundle["pipeline"] == json.loads((ROOT / "shaders" / "pipeline.json").read_text())
         paths = {p.relative_to(ROOT / "shaders").as_posix() for p in (ROOT / "shaders").rglob("*.wgsl")}
-        assert bundle["files"].keys() == paths
-        for path, text in bundle["files"].items():
+        assert bundle["files"].keys() | live["files"].keys() == paths
+        assert not bundle["files"].keys() & live["files"].keys()
+        # What layers need that few scenes have comes apart.
+        assert "project_generated.wgsl" in live["files"] and "lib/projection.wgsl" in bundle["files"]
+        for path, text in {**bundle["files"], **live["files"]}.items():
             lines = (ROOT / "shaders" / path).read_text().split("\n")
             assert text.split("\n") == [line.split("//")[0].rstrip(" \t") if "//" in line else line for line in lines]
 

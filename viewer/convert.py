@@ -1,7 +1,8 @@
-"""Splats to a .lens file: tree, pages, codec and container, with progress and a report of what it took."""
+"""Splats and live layers to a .lens file: tree, pages, codec, container, with progress and a report of what it took."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +19,19 @@ import splatlens
 from splatlens.viewer.blocks import WHOLE_SPLATS
 from splatlens.viewer.camera import Camera
 from splatlens.viewer.errors import LensError
+from splatlens.viewer.fields import parse_json
 from splatlens.viewer.lens import WriteReport, write_lens
 from splatlens.viewer.lens_build import ChunkedSource, Planned, SourceLayer, plan_source
+from splatlens.viewer.lens_layers import BlobLayer, SplatsPlan
 from splatlens.viewer.quantised_file import quantised_file
 from splatlens.viewer.row_file import temporary_files
 from splatlens.viewer.scene import Kernel, SceneInfo
 from splatlens.viewer.splats import Splats
 
-__all__ = ["ChunkedSource", "ConvertReport", "SourceLayer", "build_lens", "peak_bytes", "start_camera"]
+__all__ = [
+    "BlobLayer", "ChunkedSource", "ConvertReport", "SourceLayer", "build_lens", "peak_bytes", "start_camera",
+    "world_corners",
+]  # fmt: skip
 
 #: Share of the time that building the tree takes, for the progress: 0.65 to 0.8 on the test scenes.
 TREE_SHARE = 0.7
@@ -45,7 +52,7 @@ class ConvertReport:
 
 
 def build_lens(
-    layers: Splats | ChunkedSource | Sequence[SourceLayer],
+    layers: Splats | ChunkedSource | Sequence[SourceLayer | BlobLayer],
     path: str | Path,
     info: SceneInfo | None = None,
     progress: Callable[[float], None] | None = None,
@@ -55,12 +62,11 @@ def build_lens(
     workers: int = 2,
     whole: int = WHOLE_SPLATS,
 ) -> ConvertReport:
-    """Writes a scene of splats layers, drawn in the order given where depths are equal. `progress` hears the share
-    done, 0 to 1.
+    """Writes a scene of layers, drawn in the order given where depths are equal. `progress` hears the share done, 0..1.
 
     A single source is a layer with `kernel` and `name`. Where `info` has no start camera, the first training camera is
-    it, or one that frames the scene. A layer of more than `whole` splats is built block by block: memory is bounded by
-    them. Raises LensError; nothing is left behind then.
+    it, or one that frames the scene; live layers count with the bounds that they state. A layer of more than `whole`
+    splats is built block by block: memory is bounded by them. Raises LensError; nothing is left behind then.
     """
     start = time.perf_counter()
     tell = progress or (lambda share: None)
@@ -69,32 +75,64 @@ def build_lens(
         raise LensError("convert: no layers given; give at least one source")
     with temporary_files("building a .lens"), ExitStack() as stack:
         made: list[Planned] = []
+        written_layers: list[SplatsPlan | BlobLayer] = []
+        live: list[NDArray[np.float64]] = []
         for i, layer in enumerate(chosen):
+            if isinstance(layer, BlobLayer):
+                written_layers.append(layer)
+                live += [corners] if (corners := world_corners(layer)) is not None else []
+                continue
             rows = stack.enter_context(quantised_file())
 
             def hear(share: float, done: int = i) -> None:
                 tell(TREE_SHARE * (done + share) / len(chosen))
 
             made.append(plan_source(layer, rows, hear, whole))
+            written_layers.append(made[-1].plan)
         tree_seconds = time.perf_counter() - start
         info = info or SceneInfo()
+        if not made and not live:
+            raise LensError("convert: nothing in the scene has a place: give splats or a generator with it")
         if info.camera is None:
-            first = info.cameras[0] if info.cameras else start_camera(_world_centres(made), info.up)
+            first = info.cameras[0] if info.cameras else start_camera(_world_centres(made, live), info.up)
             info = replace(info, camera=first)
         info = info if info.converter else replace(info, converter=f"splatlens {splatlens.__version__}")
-        plans = [one.plan for one in made]
-        written = write_lens(path, plans, info, lambda share: tell(TREE_SHARE + (1 - TREE_SHARE) * share), workers)
+        if info.bounds is None and live:
+            corners = np.concatenate([*live, *(one.plan.world_bounds() for one in made)])
+            low, high = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
+            info = replace(info, bounds=((low[0], low[1], low[2]), (high[0], high[1], high[2])))
+
+        def hear_writing(share: float) -> None:
+            tell(TREE_SHARE + (1 - TREE_SHARE) * share)
+
+        written = write_lens(path, written_layers, info, hear_writing, workers)
     return ConvertReport(written, time.perf_counter() - start, tree_seconds, peak_bytes())
 
 
-def _world_centres(layers: Sequence[Planned]) -> NDArray[np.float32]:
-    """(S, 3) centres of all layers in world coordinates, each layer's as dense as its splats are."""
-    step = max(layer.step for layer in layers)
+def world_corners(layer: BlobLayer) -> NDArray[np.float64] | None:
+    """(8, 3) corners of the bounds that a live layer states in its contract, or properties, in world coordinates."""
+    found: Any = layer.properties.get("bounds")
+    if "contract" in layer.blobs:
+        found = parse_json(layer.blobs["contract"], f"layer {layer.name}", "contract").object().get("bounds")
+    if found is None:
+        return None
+    corners = np.array(list(itertools.product(*np.array(found, np.float64).T)))
+    return np.asarray(corners @ layer.transform[:3, :3].T + layer.transform[:3, 3])
+
+
+def _world_centres(layers: Sequence[Planned], live: Sequence[NDArray[np.float64]]) -> NDArray[np.float32]:
+    """(S, 3) centres of all layers in world coordinates, each layer's as dense as its splats are.
+
+    live: (8, 3) corners of live layers, each of which weighs as much as the splats layers do on average.
+    """
+    step = max((layer.step for layer in layers), default=1)
     parts = []
     for layer in layers:
         matrix = layer.plan.info.transform
         centres = layer.centres[:: max(1, round(step / layer.step))]
         parts.append((centres @ matrix[:3, :3].T + matrix[:3, 3]).astype(np.float32))
+    each = sum(map(len, parts)) // (8 * len(parts)) if parts else 1
+    parts += [np.repeat(corners.astype(np.float32), max(1, each), axis=0) for corners in live]
     return np.concatenate(parts)
 
 

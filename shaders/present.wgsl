@@ -1,7 +1,7 @@
 // Puts the finished frame on the canvas: background under premultiplied splats, rounded by the target's own format.
 
 @group(0) @binding(0) var<uniform> frame: Frame;
-@group(0) @binding(1) var color: texture_2d<f32>;
+@group(0) @binding(1) var picture: texture_2d<f32>;
 
 @vertex
 fn present_vs(@builtin(vertex_index) vertex: u32) -> @builtin(position) vec4f {
@@ -11,7 +11,7 @@ fn present_vs(@builtin(vertex_index) vertex: u32) -> @builtin(position) vec4f {
 
 @fragment
 fn present_fs(@builtin(position) position: vec4f) -> @location(0) vec4f {
-  let splats = textureLoad(color, vec2i(position.xy), 0);
+  let splats = textureLoad(picture, vec2i(position.xy), 0);
   let rest = (1.0 - splats.a) * frame.background.a;
   return vec4f(splats.rgb + rest * frame.background.rgb, splats.a + rest);
 }

@@ -97,6 +97,18 @@ struct Generated {
   colors_at: vec3u,
 }
 
+// One run of a post-processing network: the pixels that its tensors [1, 3, height, width] hold, and those taken of it.
+struct ImageTile {
+  size: vec2u,          // width, height of the tensors
+  origin: vec2u,        // pixel of the picture that their first one is
+  first: vec2u,         // pixels of the picture that are kept, from here
+  end: vec2u,           // to here, not included
+  half_input: u32,      // 1: the input is float16, 0: float32
+  half_output: u32,
+  input_words: u32,     // u32 that the input takes
+  unused: u32,
+}
+
 // A splat on the screen.
 struct Projected {
   center: vec2f,        // pixels

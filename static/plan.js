@@ -10,7 +10,7 @@
  * @typedef {{texture: string, load: GPULoadOp, blend?: {color: Blend, alpha: Blend}}} Target
  * @typedef {{targets: Target[], vertices?: number, indirect?: string, offset?: number}} Draw
  * @typedef {{element: string, usage: string[], for?: string} & Count} FrameBuffer
- * @typedef {{format: string, width: Term, height: Term, usage: string[]}} FrameTexture
+ * @typedef {{format: string, width: Term, height: Term, usage: string[], for?: string}} FrameTexture
  * @typedef {{name: string, source: string[], bindings: string[], constants?: Record<string, Term>, for?: string,
  *   dispatch?: Count | {indirect: string, offset?: number}, draw?: Draw}} FramePass
  * @typedef {{name: string, for: string, passes: FramePass[]}} FrameGroup passes that are repeated together
@@ -28,7 +28,7 @@
 /** Bytes of the scalar elements a buffer may have; all others are structs. @type {Record<string, number>} */
 const ELEMENTS = { u32: 4, f32: 4, i32: 4, vec4u: 16 };
 const BUFFER_KEYS = ["element", "items", "per", "times", "usage", "for"];
-const TEXTURE_KEYS = ["format", "width", "height", "usage"];
+const TEXTURE_KEYS = ["format", "width", "height", "usage", "for"];
 const GROUP_KEYS = ["name", "for", "passes"];
 const PASS_KEYS = ["name", "source", "bindings", "constants", "for", "dispatch", "draw"];
 const DISPATCH_KEYS = ["items", "per", "times", "indirect", "offset"];
@@ -103,7 +103,12 @@ export function resolve(frame, layout, numbers, lists, formats = {}) {
   const textures = {};
   for (const [name, item] of Object.entries(frame.textures ?? {})) {
     check(item, TEXTURE_KEYS, `texture ${name}`);
-    textures[name] = { format: formats[name] ?? item.format, width: number(item.width, null), height: number(item.height, null), usage: item.usage };
+    let format = formats[name] ?? item.format;
+    const same = frame.textures?.[format]; // the same as that texture's
+    if (same) format = formats[format] ?? same.format;
+    entries(item).forEach((entry, i) => {
+      textures[entry === null ? name : `${name}.${i}`] = { format, width: number(item.width, entry), height: number(item.height, entry), usage: item.usage };
+    });
   }
 
   /** @param {string} name @param {number} index @param {Entry | null} entry @returns {string} */
@@ -139,11 +144,11 @@ export function resolve(frame, layout, numbers, lists, formats = {}) {
       }
     } else if (item.draw) {
       check(item.draw, DRAW_KEYS, `draw of ${item.name}`);
-      for (const target of item.draw.targets) {
+      const targets = item.draw.targets.map((target) => {
         check(target, TARGET_KEYS, `target of ${item.name}`);
-        resource(target.texture, i, null);
-      }
-      out.draw = item.draw;
+        return { ...target, texture: resource(target.texture, i, entry) };
+      });
+      out.draw = { ...item.draw, targets };
     }
     passes.push(out);
   };

@@ -49,7 +49,7 @@ def test_resources_are_used_as_they_were_made(p: dict[str, Any]) -> None:
         names = [name]
         if name.startswith("$"):  # which of several buffers it is, the frame's own lists say, or those that are given
             names = [e[name[1:]] for entries in lists.values() for e in entries if name[1:] in e]
-            names = names or ["generated_output"]
+            names = names or [name[1:] if name.startswith("$image") else "generated_output"]
             assert names != ["generated_output"] or name[1:] in ATTRIBUTES
         for one in names:
             if space == "":
@@ -100,6 +100,7 @@ def test_no_shader_is_left_over() -> None:
 def test_no_buffer_is_left_over() -> None:
     used = {b for p in passes() for b in p["bindings"]} | {p["draw"].get("indirect") for p in passes() if "draw" in p}
     used |= {"generated_output"}  # bound by way of "$means" and the others
+    used |= {b.removeprefix("$") for b in used if b and b.startswith("$image")}
     used |= {v for entries in pipeline()["lists"].values() for e in entries for v in e.values()}
     assert set(pipeline()["buffers"]) <= used
 

@@ -108,7 +108,7 @@ def test_counts_of_a_scene() -> None:
     labels = [p["label"] for p in plan["passes"]]
     assert labels[:2] == ["project_clusters.0", "project_records.0"]
     assert labels[6:10] == ["sort_count.0", "sort_scan_runs.0", "sort_scan_chunks.0", "sort_scatter.0"]
-    assert labels[-2:] == ["draw", "present"]
+    assert labels[-2:] == ["draw", "present.0"]
     project = plan["passes"][1]
     assert project["dispatch"] == {"groups": [300, 1, 1]}
     assert project["bindings"][1] == "record_span.0"

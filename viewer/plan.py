@@ -2,7 +2,7 @@
 
 Grammar (docs/pipeline.md; static/plan.js gives the same JSON). A count is {"items": x, "per": y, "times": z}
 = ceil(x / y) * z, where x, y, z are integers, names of given numbers or constants, or "$field" of the entry of the list
-that a pass, a group of passes or a buffer is repeated `for`. A texture of format "canvas" is what the page shows:
+that a pass, a group of passes, a buffer or a texture is repeated `for`. A texture of format "canvas" is what the page shows:
 the page's executor draws to its canvas, ours to an rgba8unorm texture.
 """
 
@@ -20,7 +20,7 @@ Entry = Mapping[str, int | str]
 
 _ELEMENTS = {"u32": 4, "f32": 4, "i32": 4, "vec4u": 16}
 _BUFFER_KEYS = {"element", "items", "per", "times", "usage", "for"}
-_TEXTURE_KEYS = {"format", "width", "height", "usage"}
+_TEXTURE_KEYS = {"format", "width", "height", "usage", "for"}
 _GROUP_KEYS = {"name", "for", "passes"}
 _PASS_KEYS = {"name", "source", "bindings", "constants", "for", "dispatch", "draw"}
 _DISPATCH_KEYS = {"items", "per", "times", "indirect", "offset"}
@@ -105,14 +105,19 @@ def resolve(
             }
 
     textures: dict[str, Any] = {}
+    formats = formats or {}
     for name, item in frame.get("textures", {}).items():
         check(item, _TEXTURE_KEYS, f"texture {name}")
-        textures[name] = {
-            "format": (formats or {}).get(name, item["format"]),
-            "width": number(item["width"], None),
-            "height": number(item["height"], None),
-            "usage": item["usage"],
-        }
+        form = formats.get(name, item["format"])
+        if form in frame["textures"]:  # the same as that texture's
+            form = formats.get(form, frame["textures"][form]["format"])
+        for i, entry in enumerate(entries(item)):
+            textures[name if entry is None else f"{name}.{i}"] = {
+                "format": form,
+                "width": number(item["width"], entry),
+                "height": number(item["height"], entry),
+                "usage": item["usage"],
+            }
 
     def resource(name: str, index: int, entry: Entry | None) -> str:
         if name.startswith("$"):
@@ -143,10 +148,11 @@ def resolve(
                     return
         else:
             check(item["draw"], _DRAW_KEYS, f"draw of {item['name']}")
+            targets = []
             for target in item["draw"]["targets"]:
                 check(target, _TARGET_KEYS, f"target of {item['name']}")
-                resource(target["texture"], index, None)
-            out["draw"] = item["draw"]
+                targets.append({**target, "texture": resource(target["texture"], index, entry)})
+            out["draw"] = {**item["draw"], "targets": targets}
         passes.append(out)
 
     for item in frame["passes"]:

@@ -29,6 +29,11 @@ NOTHING: dict[str, list[dict[str, int]]] = {"cluster_layers": [], "record_layers
 EVERYTHING: dict[str, list[dict[str, Any]]] = {
     "cluster_layers": [{"groups": 2, "slots": 4, "sh_slot_words": 256 * 12}],
     "record_layers": [{"groups": 3, "rows": 700, "stride": 58}],
+    "image_layers": [{"input_words": 3 * 64 * 32, "output_words": 3 * 64 * 32}],
+    "image_tiles": [
+        {"picture": "color", "input_words": 3 * 64 * 32}
+        | {name: f"{name}.0" for name in ("image", "image_input", "image_output", "image_lost")}
+    ],
     "generated_outputs": [{"words": 70}],
     "generated_layers": [
         {"groups": 1, **dict.fromkeys(("means", "shapes", "turns", "opacities", "colors"), "generated_output.0")}

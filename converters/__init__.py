@@ -10,6 +10,7 @@ import numpy as np
 
 from splatlens.converters import (
     compressed_ply,
+    deform,
     generator,
     gltf,
     ksplat,
@@ -41,6 +42,7 @@ FORMATS = (
     lens.FORMAT,
     streamed_sog.FORMAT,
     sog.FORMAT,
+    deform.FORMAT,
     model_folder.FORMAT,
     compressed_ply.FORMAT,
     point_cloud.FORMAT,

@@ -21,7 +21,7 @@ from splatlens.viewer.errors import LensError
 MAX_CFG_ARGS = 1 << 16
 
 
-def _iterations(folder: Path) -> list[tuple[int, Path]]:
+def iterations(folder: Path) -> list[tuple[int, Path]]:
     """(N, point_cloud/iteration_N/point_cloud.ply) of those that exist, oldest first."""
     found = []
     for path in folder.glob("point_cloud/iteration_*/point_cloud.ply"):
@@ -32,7 +32,7 @@ def _iterations(folder: Path) -> list[tuple[int, Path]]:
 
 def sniff(head: bytes, path: Path) -> bool:
     """Whether a path is a model folder."""
-    return path.is_dir() and bool(_iterations(path))
+    return path.is_dir() and bool(iterations(path))
 
 
 def describe(path: Path, extensions: tuple[str, ...]) -> str:
@@ -41,7 +41,7 @@ def describe(path: Path, extensions: tuple[str, ...]) -> str:
     holds = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
     hint = next((f"; give the file itself: {path / name}" for name in names if name.lower().endswith(extensions)), "")
     for parent in path.resolve().parents[:2]:
-        if _iterations(parent):
+        if iterations(parent):
             hint = f"; give the model folder: {parent}"
     why = "a folder with neither point_cloud/iteration_N/point_cloud.ply nor the meta.json of SOG is no scene"
     return f"{path}: {why} (it holds {holds or 'nothing'}){hint}"
@@ -53,10 +53,15 @@ def open_model_folder(path: Path, options: ReadOptions = ReadOptions()) -> Sourc
     What stands beside the splats may be missing or damaged: then it is left out with a warning. Raises LensError for
     the splats themselves.
     """
-    iteration, file = _iterations(path)[-1]
+    iteration, file = iterations(path)[-1]
     source = open_ply(file)
-    info = replace(source.info, path=path, format="3dgs-model-folder")
-    cameras_file = path / "cameras.json"
+    info = with_run(replace(source.info, path=path, format="3dgs-model-folder", iteration=iteration))
+    return Source(info, source.read)
+
+
+def with_run(info: SourceInfo) -> SourceInfo:
+    """The facts of a run's folder with its cameras and settings, as far as they are there and sound."""
+    cameras_file = info.path / "cameras.json"
     if cameras_file.is_file():
         info = replace(info, files=(*info.files, cameras_file))
         try:
@@ -64,14 +69,14 @@ def open_model_folder(path: Path, options: ReadOptions = ReadOptions()) -> Sourc
             info = replace(info, cameras=cameras, up=info.up or mean_up(cameras))
         except LensError as error:
             info = info.with_warnings(f"cameras left out: {error}")
-    cfg_file = path / "cfg_args"
+    cfg_file = info.path / "cfg_args"
     if cfg_file.is_file():
         info = replace(info, files=(*info.files, cfg_file))
         try:
             info = _with_settings(info, parse_cfg_args(cfg_file))
         except LensError as error:
             info = info.with_warnings(f"settings left out: {error}")
-    return Source(replace(info, iteration=iteration), source.read)
+    return info
 
 
 def mean_up(cameras: tuple[Camera, ...]) -> tuple[float, float, float] | None:

@@ -57,7 +57,7 @@ def sniff(head: bytes, path: Path) -> bool:
 def open_ply(path: Path, options: ReadOptions = ReadOptions()) -> Source:
     """Reads the header only. Raises FormatError for a damaged file, UnsupportedError for one of another kind."""
     vertices = open_rows(path)
-    columns = _find_columns(path, vertices.index)
+    columns = find_columns(path, vertices.index)
     degree = SH_COEFFICIENTS.index(len(columns.sh) // 3)
     info = SourceInfo(path, "3dgs-ply", vertices.count, degree, vertices.bytes, columns.ignored, files=(path,))
     info = with_comments(info, vertices.comments)
@@ -103,7 +103,7 @@ def _filtered(
     return checked(means, quats, scales, opacities, sh, dropped, finite)
 
 
-def _find_columns(path: Path, index: dict[str, int]) -> _Columns:
+def find_columns(path: Path, index: dict[str, int]) -> _Columns:
     """Matches names to meanings, in whatever order they stand."""
     found = listed(tuple(index))
     flat = "scale_1" in index and "scale_2" not in index

@@ -75,7 +75,7 @@ def read_checkpoint(path: str | Path) -> Any:
 
 
 def state_dict(path: str | Path) -> dict[str, NDArray[Any]]:
-    """All tensors of a checkpoint by name, names of nested dicts, lists and modules joined by dots. Raises LensError."""
+    """All tensors of a checkpoint by name: names of nested dicts, lists and modules joined by dots. LensError."""
     return dict(tensors(path, read_checkpoint(path)))
 
 
@@ -115,7 +115,7 @@ class _Storage:
     def values(self) -> NDArray[Any]:
         """(count,) elements in this machine's byte order."""
         if self._values is None:
-            assert self.read is not None
+            assert self.read is not None  # set before any tensor is made
             self._values = self.read()
         return self._values
 
@@ -134,7 +134,7 @@ class _NumpyType(Buildable):
 
 
 def _element_bytes(code: str) -> int:
-    return 2 if code == "bf16" else np.dtype(code).itemsize
+    return 2 if code == "bf16" else int(np.dtype(code).itemsize)
 
 
 def _decoded(raw: bytes, code: str, little: bool) -> NDArray[Any]:
@@ -144,7 +144,7 @@ def _decoded(raw: bytes, code: str, little: bool) -> NDArray[Any]:
         return (np.frombuffer(raw, order + "u2").astype(np.uint32) << 16).view(np.float32)
     if code == "?":  # any byte but 0 is true; NumPy takes the bytes as they are
         return np.frombuffer(raw, "u1") != 0
-    values = np.frombuffer(raw, order + code)
+    values: NDArray[Any] = np.frombuffer(raw, order + code)
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 

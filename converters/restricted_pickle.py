@@ -78,7 +78,7 @@ class Machine:
         try:
             for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
                 if count > MAX_OPCODES:
-                    raise FormatError(f"{self.where}: more than {MAX_OPCODES} pickle opcodes; save the state dict alone")
+                    raise FormatError(f"{self.where}: over {MAX_OPCODES} pickle opcodes; save the state dict alone")
                 if opcode.name == "STOP":
                     return self._stack.pop()
                 self._step(opcode.name, argument)

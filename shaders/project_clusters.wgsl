@@ -9,17 +9,6 @@
 @group(0) @binding(6) var<storage, read_write> projected: array<Projected>;
 @group(0) @binding(7) var<storage, read_write> keys: array<u32>;
 
-fn rotation_matrix(q: vec4f) -> mat3x3f {
-  let w = q.x;
-  let x = q.y;
-  let y = q.z;
-  let z = q.w;
-  return mat3x3f(
-    1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y + w * z), 2.0 * (x * z - w * y),
-    2.0 * (x * y - w * z), 1.0 - 2.0 * (x * x + z * z), 2.0 * (y * z + w * x),
-    2.0 * (x * z + w * y), 2.0 * (y * z - w * x), 1.0 - 2.0 * (x * x + y * y));
-}
-
 fn cluster_color(dc: vec3f, slot: u32, lane: u32, direction: vec3f, degree: u32) -> vec3f {
   var sum = SH_C0 * dc;
   let coefficients = (degree + 1u) * (degree + 1u);

@@ -97,6 +97,19 @@ struct Generated {
   colors_at: vec3u,
 }
 
+// A part of a sequence at a time, its words a plane of `rows` each (docs/format-sequence.md).
+struct Sequence {
+  first: u32,           // first group
+  groups: u32,
+  rows: u32,
+  sh_coefficients: u32, // of one term
+  terms: u32,           // of the colours' Fourier series in time
+  time: f32,            // in the model's units, as period is
+  unit: f32,            // of stored lengths, layer units
+  period: f32,
+  cut: f32,             // temporal opacity at or below which a splat is not drawn
+}
+
 // One run of a post-processing network: the pixels that its tensors [1, 3, height, width] hold, and those taken of it.
 struct ImageTile {
   size: vec2u,          // width, height of the tensors

@@ -25,7 +25,11 @@ import { constantOf, packStruct, structOf } from "./layout.js";
  * [output, first element, elements a row, whether float16]; box: least and greatest centre, null where unknown.
  * @typedef {{transform: ArrayLike<number>, rows: number, coefficients: number, covariance: boolean, words: number[],
  *   columns: Record<string, [number, number, number, boolean]>, box: ArrayLike<number> | null, kernel: Kernel}} GeneratedDraws
- * @typedef {ClusterDraws | RecordDraws | GeneratedDraws} Draws
+ * A part of a sequence at a time. motion: whose stage draws it; words: of a splat; coefficients: SH of one of `terms` terms;
+ * time, unit, period, cut: as in the struct Sequence; box: least and greatest centre at all times.
+ * @typedef {{transform: ArrayLike<number>, motion: "spacetime" | "gaussian4d", rows: number, words: number, coefficients: number,
+ *   terms: number, time: number, unit: number, period: number, cut: number, box: ArrayLike<number>, kernel: Kernel}} SequenceDraws
+ * @typedef {ClusterDraws | RecordDraws | GeneratedDraws | SequenceDraws} Draws
  *
  * @typedef {{numbers: Record<string, number>, lists: Record<string, Entry[]>, groups: number,
  *   uploads: Record<string, {bytes: Uint8Array}>}} Assembly
@@ -142,11 +146,13 @@ export function createAssembler(layout) {
         first += count;
         return;
       }
-      const recordStride = raw ? RECORD_HEAD + 3 * layer.coefficients : 0;
-      const packed = packStruct(layout, "Span", { first, groups: count, stride: recordStride, sh_coefficients: raw ? layer.coefficients : 0 });
-      const list = raw ? lists.record_layers : lists.cluster_layers;
-      uploads[`${raw ? "record" : "cluster"}_span.${list.length}`] = { bytes: new Uint8Array(packed.buffer) };
-      list.push(raw ? { groups: count, rows: layer.rows, stride: recordStride } : { groups: count, slots: layer.poolSlots, sh_slot_words: layer.shSlotWords });
+      const recordStride = raw ? RECORD_HEAD + 3 * layer.coefficients : 0, moving = "motion" in layer;
+      const packed = moving
+        ? packStruct(layout, "Sequence", { first, groups: count, rows: layer.rows, sh_coefficients: layer.coefficients, terms: layer.terms, time: layer.time, unit: layer.unit, period: layer.period, cut: layer.cut })
+        : packStruct(layout, "Span", { first, groups: count, stride: recordStride, sh_coefficients: raw ? layer.coefficients : 0 });
+      const list = moving ? lists[`${layer.motion}_layers`] : raw ? lists.record_layers : lists.cluster_layers;
+      uploads[`${moving ? layer.motion : raw ? "record_span" : "cluster_span"}.${list.length}`] = { bytes: new Uint8Array(packed.buffer) };
+      list.push(moving ? { groups: count, rows: layer.rows, words: layer.words } : raw ? { groups: count, rows: layer.rows, stride: recordStride } : { groups: count, slots: layer.poolSlots, sh_slot_words: layer.shSlotWords });
       for (let n = 0; n < count; n++) {
         const at = (first + n) * stride, box = raw ? layer.box : layer.boxes, from = raw ? 0 : 6 * n;
         for (let k = 0; k < 3; k++) floats[at + OFFSET + k] = (raw ? 0 : layer.origins[3 * n + k]) - eye[k];
@@ -181,9 +187,11 @@ export function createAssembler(layout) {
   };
 }
 
-/** Lists of pipeline.json that a frame gives. @returns {Record<"cluster_layers" | "record_layers" | "generated_outputs" | "generated_layers", Entry[]>} */
+const LISTS = /** @type {const} */ (["cluster_layers", "record_layers", "generated_outputs", "generated_layers", "spacetime_layers", "gaussian4d_layers"]);
+
+/** Lists of pipeline.json that a frame gives. */
 export function emptyLists() {
-  return { cluster_layers: [], record_layers: [], generated_outputs: [], generated_layers: [] };
+  return /** @type {Record<typeof LISTS[number], Entry[]>} */ (/** @type {unknown} */ (Object.fromEntries(LISTS.map((name) => [name, []]))));
 }
 
 /** Columns of a row-major matrix's upper 3 x 3. @param {ArrayLike<number>} m */

@@ -9,7 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from splatlens.viewer.assemble import ATTRIBUTES, ClusterDraws, Draws, GeneratedDraws, RecordDraws, assemble, layer_view
+from splatlens.viewer.assemble import (
+    ATTRIBUTES,
+    ClusterDraws,
+    Draws,
+    GeneratedDraws,
+    RecordDraws,
+    SequenceDraws,
+    assemble,
+    layer_view,
+)
 from splatlens.viewer.camera import Camera
 from splatlens.viewer.frame import RenderOptions, depth_keys
 from splatlens.viewer.layout import constant, dtype
@@ -40,6 +49,12 @@ def generated_layer(box: np.ndarray | None) -> GeneratedDraws:
     return GeneratedDraws(transforms()[1], 700, 4, box is None, (70, 80, 90), columns, box, Kernel(0.2, True))
 
 
+def sequence_layer(motion: str) -> SequenceDraws:
+    box = np.array([[-30.0, -2, -1], [1, 2, 30]])
+    terms = 3 if motion == "gaussian4d" else 1
+    return SequenceDraws(transforms()[1], motion, 600, 48, 16, terms, 0.7, 2.0**-9, 4.5, 0.05, box, Kernel(0.2, True))
+
+
 def javascript(layer: Draws) -> dict[str, object]:
     """The layer as static/assemble.js takes it."""
     shared = {"transform": layer.transform.ravel().tolist(), "kernel": layer.kernel.to_json()}
@@ -50,6 +65,9 @@ def javascript(layer: Draws) -> dict[str, object]:
         names = ("rows", "coefficients", "covariance", "words", "columns")
         flat = None if layer.box is None else layer.box.ravel().tolist()
         return {**shared, **{name: getattr(layer, name) for name in names}, "box": flat}
+    if isinstance(layer, SequenceDraws):
+        values = {name: value for name, value in vars(layer).items() if name not in ("transform", "kernel", "box")}
+        return {**shared, **values, "box": layer.box.ravel().tolist()}
     same = {name: name for name in ("slots", "counts", "origins", "boxes")}
     arrays = {
         theirs: getattr(layer, ours).ravel().tolist() for ours, theirs in {**same, "sh_degrees": "shDegrees"}.items()
@@ -79,6 +97,7 @@ def test_javascript_packs_the_same_bytes(tmp_path: Path, live: bool) -> None:
     layers: list[Draws] = [clusters[0], records, clusters[1]]
     if live:
         layers = [generated_layer(np.array([[-900.0, -1, -1], [1, 2, 3000]])), *layers, generated_layer(None)]
+        layers += [sequence_layer(motion) for motion in ("spacetime", "gaussian4d", "spacetime")]
     options = RenderOptions(near=0.05, alpha_cap=0.999, background=(0.25, 0.5, 1.0))
     script = tmp_path / "run.mjs"
     script.write_text(SCRIPT % ((ROOT / "static" / "assemble.js").as_uri(), ROOT / "shaders" / "layout.json"))

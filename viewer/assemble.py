@@ -77,9 +77,33 @@ class GeneratedDraws:
     kernel: Kernel = Kernel()
 
 
-Draws = ClusterDraws | RecordDraws | GeneratedDraws
+@dataclass(frozen=True)
+class SequenceDraws:
+    """A part of a sequence at a time. motion: whose stage draws it.
+
+    rows, words: splats, and words of each. coefficients: SH of one of `terms` terms in time, 1, 4, 9 or 16. time,
+    period, cut, unit: as in the struct Sequence. box: (2, 3) of the centres at all times. kernel: its blur.
+    """
+
+    transform: NDArray[np.float64]
+    motion: str
+    rows: int
+    words: int
+    coefficients: int
+    terms: int
+    time: float
+    unit: float
+    period: float
+    cut: float
+    box: NDArray[np.floating]
+    kernel: Kernel = Kernel()
+
+
+Draws = ClusterDraws | RecordDraws | GeneratedDraws | SequenceDraws
 #: Lists of pipeline.json that a frame gives.
-LISTS = ("cluster_layers", "record_layers", "generated_outputs", "generated_layers")
+LISTS = (
+    "cluster_layers", "record_layers", "generated_outputs", "generated_layers", "spacetime_layers", "gaussian4d_layers",
+)  # fmt: skip
 #: View depth that generated splats of unknown bounds may reach, world units: keys of 20 bits still tell depths apart
 #: that differ by 3e-5 of themselves.
 FARTHEST = 1e6
@@ -140,11 +164,16 @@ def assemble(
             d["slot"] = np.arange(n) * group
             d["count"] = np.minimum(group, layer.rows - d["slot"].astype(np.int64))
             low, high = depth_bounds(layer.box[None, 0].astype(np.float64), layer.box[None, 1].astype(np.float64), view)
-            span["stride"], span["sh_coefficients"] = record_stride(layer.coefficients), layer.coefficients
-            name = f"record_span.{len(lists['record_layers'])}"
-            lists["record_layers"].append(
-                {"groups": n, "rows": layer.rows, "stride": record_stride(layer.coefficients)}
-            )
+            if isinstance(layer, SequenceDraws):
+                span, entries = _sequence(layer, first), lists[f"{layer.motion}_layers"]
+                name = f"{layer.motion}.{len(entries)}"
+                entries.append({"groups": n, "rows": layer.rows, "words": layer.words})
+            else:
+                span["stride"], span["sh_coefficients"] = record_stride(layer.coefficients), layer.coefficients
+                name = f"record_span.{len(lists['record_layers'])}"
+                lists["record_layers"].append(
+                    {"groups": n, "rows": layer.rows, "stride": record_stride(layer.coefficients)}
+                )
         d["layer"] = index
         span["groups"] = n
         uploads[name] = span
@@ -168,6 +197,15 @@ def assemble(
         "max_groups": max_groups,
     }
     return Assembly(numbers, lists, uploads, first)
+
+
+def _sequence(layer: SequenceDraws, first: int) -> NDArray[np.void]:
+    """The struct Sequence of a part; its number of groups is filled in by the caller."""
+    s = np.zeros(1, dtype("Sequence"))
+    s["first"], s["rows"], s["sh_coefficients"], s["terms"] = first, layer.rows, layer.coefficients, layer.terms
+    for name in ("time", "unit", "period", "cut"):
+        s[name] = getattr(layer, name)
+    return s
 
 
 def _generated(

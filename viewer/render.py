@@ -11,7 +11,15 @@ import wgpu
 from numpy.typing import NDArray
 
 from splatlens.viewer import reference
-from splatlens.viewer.assemble import MAX_GROUPS, ClusterDraws, Draws, GeneratedDraws, RecordDraws, assemble
+from splatlens.viewer.assemble import (
+    MAX_GROUPS,
+    ClusterDraws,
+    Draws,
+    GeneratedDraws,
+    RecordDraws,
+    SequenceDraws,
+    assemble,
+)
 from splatlens.viewer.camera import Camera
 from splatlens.viewer.executor import Executor, request_device, target_format
 from splatlens.viewer.frame import RenderOptions
@@ -21,6 +29,7 @@ from splatlens.viewer.lod import Cut, CutLayer, CutView, Nodes, cut, rows_of
 from splatlens.viewer.plan import pipeline, resolve
 from splatlens.viewer.records import pack_records, record_stride
 from splatlens.viewer.scene import Kernel
+from splatlens.viewer.sequence import SequenceLayer
 from splatlens.viewer.splats import Splats
 from splatlens.viewer.tree import Tree
 
@@ -87,20 +96,24 @@ class PagedLayer:
         return self.pages.splats(clusters)
 
 
-Layer = RawLayer | PagedLayer | GeneratedLayer
+Layer = RawLayer | PagedLayer | GeneratedLayer | SequenceLayer
 
 
 def _nodes(layer: Layer) -> Nodes | None:
     """The tree that a cut is made through; None for layers drawn whole."""
-    return None if isinstance(layer, GeneratedLayer) else layer.nodes()
+    return None if isinstance(layer, GeneratedLayer | SequenceLayer) else layer.nodes()
 
 
-def _drawn(layer: Layer, clusters: NDArray[np.int64] | None) -> Splats:
+def _drawn(layer: Layer, clusters: NDArray[np.int64] | None, camera: Camera) -> Splats:
+    if isinstance(layer, SequenceLayer):
+        return layer.splats(camera)
     return layer.splats() if isinstance(layer, GeneratedLayer) else layer.drawn(clusters)
 
 
 def _rows(layer: Layer) -> int:
     """Splats of a layer that is drawn whole."""
+    if isinstance(layer, SequenceLayer):
+        return layer.sequence.info.splats
     if isinstance(layer, GeneratedLayer):
         return len(layer.outputs[layer.contract.outputs["means"].output])
     return len(layer.drawn(None))
@@ -163,13 +176,15 @@ class Renderer:
         _, chosen = choose(layers, camera, options, budget)
         draws: list[Draws] = []
         uploads: dict[str, NDArray[Any]] = {}
-        counts = {"record": 0, "cluster": 0, "generated": 0, "output": 0}
+        counts = {"record": 0, "cluster": 0, "generated": 0, "output": 0, "spacetime": 0, "gaussian4d": 0}
         for layer, clusters in zip(layers, chosen, strict=True):
             if isinstance(layer, PagedLayer):
                 assert clusters is not None
                 draws.append(self._clusters(layer, clusters, uploads, counts))
             elif isinstance(layer, GeneratedLayer):
                 draws += _generated(layer, uploads, counts)
+            elif isinstance(layer, SequenceLayer):
+                draws += _sequence(layer, uploads, counts)
             else:
                 draws += self._records(layer, layer.drawn(clusters), uploads, counts)
         frame = assemble(camera, options, draws, self.max_groups)
@@ -237,13 +252,22 @@ def _generated(
     return [made]
 
 
+def _sequence(layer: SequenceLayer, uploads: dict[str, NDArray[Any]], counts: dict[str, int]) -> list[SequenceDraws]:
+    """A sequence's draws, one a part, their words among the uploads."""
+    motion = layer.sequence.info.motion
+    for words in layer.sequence.parts:
+        uploads[f"{motion}_words.{counts[motion]}"] = words
+        counts[motion] += 1
+    return layer.draws()
+
+
 def render_reference(
     layers: Sequence[Layer], camera: Camera, options: RenderOptions = RenderOptions(), budget: float = np.inf
 ) -> Image:
     """The same picture by the float64 NumPy reference."""
     _, chosen = choose(layers, camera, options, budget)
     projections = [
-        reference.project(_drawn(layer, clusters), camera, options, layer.transform, layer.kernel)
+        reference.project(_drawn(layer, clusters, camera), camera, options, layer.transform, layer.kernel)
         for layer, clusters in zip(layers, chosen, strict=True)
     ]
     return reference.blend(projections, camera, options)

@@ -29,6 +29,8 @@ NOTHING: dict[str, list[dict[str, int]]] = {"cluster_layers": [], "record_layers
 EVERYTHING: dict[str, list[dict[str, Any]]] = {
     "cluster_layers": [{"groups": 2, "slots": 4, "sh_slot_words": 256 * 12}],
     "record_layers": [{"groups": 3, "rows": 700, "stride": 58}],
+    "spacetime_layers": [{"groups": 2, "rows": 300, "words": 17}],
+    "gaussian4d_layers": [{"groups": 2, "rows": 300, "words": 48}],
     "image_layers": [{"input_words": 3 * 64 * 32, "output_words": 3 * 64 * 32}],
     "image_tiles": [
         {"picture": "color", "input_words": 3 * 64 * 32}

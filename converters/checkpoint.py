@@ -141,9 +141,10 @@ def _decoded(raw: bytes, code: str, little: bool) -> NDArray[Any]:
     """Elements of a storage's bytes, in this machine's byte order."""
     order = "<" if little else ">"
     if code == "bf16":
-        return (np.frombuffer(raw, order + "u2").astype(np.uint32) << 16).view(np.float32)
+        bits = np.frombuffer(raw, order + "u2").astype(np.uint32) << np.uint32(16)
+        return np.asarray(bits.view(np.float32))
     if code == "?":  # any byte but 0 is true; NumPy takes the bytes as they are
-        return np.frombuffer(raw, "u1") != 0
+        return np.asarray(np.frombuffer(raw, "u1") != 0)
     values: NDArray[Any] = np.frombuffer(raw, order + code)
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 

@@ -53,7 +53,11 @@ class Accessor:
 
 def find_accessor(container: Container, index: Field) -> Accessor:
     """An accessor by its number. Raises LensError where it is damaged, sparse or without bytes."""
-    accessor = container.item("accessors", index)
+    return place_accessor(container, container.item("accessors", index))
+
+
+def place_accessor(container: Container, accessor: Field) -> Accessor:
+    """Where an accessor's values stand. Raises LensError as `find_accessor`."""
     where = f"{container.path}: {accessor.path.removeprefix('glTF.')}"
     code = accessor.member("componentType")
     if code.integer(5120, 5126) not in TYPES:

@@ -118,15 +118,15 @@ class ZipFiles:
     entries: dict[str, zipfile.ZipInfo]
 
     @staticmethod
-    def open(path: Path, label: str) -> tuple[ZipFiles, str]:
-        """Reads the archive's directory only."""
+    def open(path: Path, label: str, anchor: str = META_NAME) -> tuple[ZipFiles, str]:
+        """Reads the archive's directory only. anchor: the file that tells which folder of the archive is meant."""
         with _archive(path, label) as archive:
             found = archive.infolist()
-        tops = [i.filename[: -len(META_NAME)] for i in found if i.filename.split("/")[-1] == META_NAME]
+        tops = [i.filename[: -len(anchor)] for i in found if i.filename.split("/")[-1] == anchor]
         tops = [top for top in dict.fromkeys(tops) if top.count("/") <= 1 and top not in ("/", "../", "__MACOSX/")]
         if not tops or (len(tops) > 1 and "" not in tops):
             holds = ", ".join(ascii(i.filename[:40]) for i in found[:4]) + (", ..." if len(found) > 4 else "")
-            why = f"the archive holds {len(tops) or 'no'} meta.json at its root or in a folder there"
+            why = f"the archive holds {len(tops) or 'no'} {anchor} at its root or in a folder there"
             raise FormatError(f"{label}: {why} ({holds or 'nothing'}); expected one; {_REMEDY}")
         top = "" if "" in tops else tops[0]
         entries: dict[str, zipfile.ZipInfo] = {}
@@ -139,7 +139,7 @@ class ZipFiles:
                 entries[name] = info
         if twice:
             raise FormatError(f"{label}: the archive holds {min(twice)[:80]!r} twice; {_REMEDY}")
-        return ZipFiles(path, label, entries), META_NAME
+        return ZipFiles(path, label, entries), anchor
 
     def _entry(self, name: str) -> zipfile.ZipInfo:
         info = self.entries.get(name)

@@ -1,5 +1,4 @@
 // Entry of /view/NAME and /embed/NAME: one viewer over the whole page, its view kept in the address.
-import { fromHash, toHash } from "./camera.js";
 import { make } from "./ui.js";
 import { createViewer } from "./viewer.js";
 
@@ -18,28 +17,38 @@ const viewer = createViewer(place, {
   poster: settings.poster,
   name: settings.name,
   title: leaf,
-  camera: fromHash(location.hash),
+  hash: location.hash,
   gestures: embedded ? "cooperative" : "greedy",
   link: (hash) => new URL(`${embedded ? settings.page : location.pathname + location.search}#${hash}`, location.href).href,
 });
 Object.assign(place, { viewer }); // as on <splat-lens>
 if (!embedded) viewer.focus();
 
+/** Keys of the fragment that are not the viewer's stay in it. @param {string} hash */
+const foreign = (hash) => hash.slice(1).split("&").filter((part) => part && !/^(view|t|play|speed|loop|off|c\..*|track\..*)=/.test(part));
+
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let timer;
-let own = location.hash;
-viewer.addEventListener("camerachange", () => {
+let own = location.hash, others = foreign(own), playing = false;
+function remember() {
   clearTimeout(timer);
   timer = setTimeout(() => {
-    const pose = viewer.camera;
-    if (!pose) return;
-    own = `#${toHash(pose)}`;
+    if (!viewer.camera) return;
+    own = `#${[viewer.hash, ...others].join("&")}`;
     history.replaceState(null, "", own);
   }, REST);
+}
+viewer.addEventListener("camerachange", remember);
+viewer.addEventListener("controlchange", remember);
+viewer.addEventListener("timechange", () => {
+  if (!playing || !viewer.playing) remember(); // not in every frame
+  playing = viewer.playing;
 });
 addEventListener("hashchange", () => {
-  const pose = location.hash === own ? null : fromHash(location.hash);
-  if (pose) viewer.camera = pose;
+  if (location.hash === own) return;
+  own = location.hash;
+  others = foreign(own);
+  viewer.hash = own;
 });
 viewer.addEventListener("ready", () => {
   const title = viewer.info?.title;

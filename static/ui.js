@@ -18,7 +18,7 @@ const TOAST_SECONDS = 3;
 const sheets = new Map();
 
 /** @param {string} url */
-function styleSheet(url) {
+export function styleSheet(url) {
   let sheet = sheets.get(url);
   if (!sheet) {
     // A constructed sheet needs no style-src of the page around, where a <link> or <style> would.
@@ -39,6 +39,16 @@ export function make(tag, attributes = {}, ...children) {
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   node.append(...children);
   return node;
+}
+
+/** A picture on a 24 x 24 grid. @param {string} path */
+export function icon(path) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", "0 0 24 24");
+  svg.setAttribute("aria-hidden", "true");
+  svg.append(document.createElementNS("http://www.w3.org/2000/svg", "path"));
+  svg.firstElementChild?.setAttribute("d", path);
+  return svg;
 }
 
 /** @param {HTMLElement} element */
@@ -69,24 +79,19 @@ export function createUi(element, options) {
   const loading = make("div", { class: "loading", hidden: "" });
   const title = make("div", { class: "title", hidden: "" });
   const credit = make("div", { class: "credit", hidden: "" });
-  const tools = make("div", { class: "tools", role: "toolbar", "aria-label": "View", hidden: "" });
+  const tools = make("div", { class: "tools", role: "toolbar", "aria-label": "View", hidden: "" }), dock = make("div", { class: "dock" }, tools);
   const toast = make("div", { class: "toast", role: "status" });
   const keys = make("div", { class: "keys sheet", role: "dialog", "aria-label": "Keys", hidden: "" });
   const panel = make("div", { class: "panel sheet", role: "alert", hidden: "" });
   const hint = make("div", { class: "quiet", id: "hint" }, "Arrow keys orbit, plus and minus zoom, W A S D move, question mark lists all keys.");
-  const stage = make("div", { class: "stage", part: "stage" }, canvas, poster, make("div", { class: "ring" }), bar, loading, title, credit, tools, toast, keys, panel, hint);
+  const stage = make("div", { class: "stage", part: "stage" }, canvas, poster, make("div", { class: "ring" }), bar, loading, title, credit, dock, toast, keys, panel, hint);
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
   let shown = false;
 
   for (const tool of options.tools) {
     const [path, text] = TOOLS[tool];
-    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-    svg.setAttribute("viewBox", "0 0 24 24");
-    svg.setAttribute("aria-hidden", "true");
-    svg.append(document.createElementNS("http://www.w3.org/2000/svg", "path"));
-    svg.firstElementChild?.setAttribute("d", path);
-    const button = make("button", { type: "button", title: text, "aria-label": text, "data-tool": tool, ...(tool === "help" ? {} : { class: "wide" }) }, svg);
+    const button = make("button", { type: "button", title: text, "aria-label": text, "data-tool": tool, ...(tool === "help" ? {} : { class: "wide" }) }, icon(path));
     button.addEventListener("click", () => options.onTool(tool));
     tools.append(button);
   }
@@ -98,6 +103,9 @@ export function createUi(element, options) {
   const ui = {
     canvas,
     stage,
+    root,
+    /** The row at the lower edge. */
+    dock,
     /** @param {string} text */
     label(text) { canvas.setAttribute("aria-label", text); },
     /** Colours the stage; gives the colour as rgb, 0..1. @param {string} color any of CSS */

@@ -1,34 +1,36 @@
 // createViewer(element, options): a scene in an element, from its first byte to destroy().
-import { blobSource, urlSource } from "./bytes.js";
-import { framing, pinhole, startPose, toHash, valid } from "./camera.js";
+import { framing, fromHash, pinhole, startPose, toHash, valid } from "./camera.js";
 import { createControls } from "./controls.js";
-import { GpuError, acquireDevice } from "./gpu.js";
+import { GpuError } from "./gpu.js";
 import { createLoop } from "./loop.js";
 import { diagnose } from "./panel.js";
-import { openScene } from "./scene_view.js";
+import { Playable } from "./playable.js";
+import { addressOf, openSession } from "./session.js";
 import { observeSize } from "./size.js";
 import { createUi, loadingText } from "./ui.js";
 
 /** @typedef {import("./camera.js").Pose} Pose */
 /** @typedef {import("./ui.js").Tool} Tool */
-/** @typedef {import("./scene_view.js").SceneView} SceneView */
+/** @typedef {import("./session.js").Session} Session */
 /**
  * src: address of a .lens file, or a Blob. camera: where to look from, else the scene's start. background: a CSS colour,
  * "transparent", or "scene" (default) for the scene's own. budget: splats drawn at most. memory: bytes of GPU memory for
  * splats. controls: whether it takes mouse, touch and keys. gestures: "greedy", or "cooperative" to leave the page its scrolling.
  * poster: picture shown until the first frame. name: title and label; the file's own title when it has one. tools: buttons.
  * link: gives the address that the link button copies. pixelRatio: device pixels a CSS pixel, at most. threshold: pixels of error that
- * are not refined.
+ * are not refined. hash: the view, time and controls of a link, before `camera` and the next ones. autoplay: whether a scene whose time
+ * matters plays at the start (default; not where the reader asked for reduced motion). time: seconds. player: whether it shows a bar
+ * for time and a panel of controls; default: as `controls`.
  * @typedef {{src?: string | URL | Blob | null, camera?: Pose | null, background?: string, budget?: number, memory?: number,
  *   controls?: boolean, gestures?: "greedy" | "cooperative", poster?: string | null, name?: string, title?: Node | boolean,
- *   threshold?: number, tools?: Tool[], link?: ((hash: string) => string) | null, pixelRatio?: number}} ViewerOptions
+ *   hash?: string, autoplay?: boolean, time?: number, speed?: number, loop?: boolean, player?: boolean, threshold?: number, tools?: Tool[], link?: ((hash: string) => string) | null, pixelRatio?: number}} ViewerOptions
  */
 /** @typedef {"idle" | "loading" | "ready" | "error" | "destroyed"} State */
 /** @typedef {import("./scene_view.js").OpenScene} OpenScene */
-/** @typedef {{device: GPUDevice, release: () => void, scene: OpenScene, view: SceneView, context: GPUCanvasContext}} Session */
 
 /** Small screens mean small memory: splats drawn, and bytes of GPU memory for them. */
 const MODEST = matchMediaSafe("(max-width: 820px), (pointer: coarse)");
+const STILL = matchMediaSafe("(prefers-reduced-motion: reduce)");
 const BUDGET = MODEST ? 600_000 : 2_000_000, MEMORY = MODEST ? 96 << 20 : 384 << 20;
 /** A device lost this often within a minute is not restarted by itself. */
 const LOSSES = 3, LOSS_MINUTE = 60_000;
@@ -41,8 +43,11 @@ function matchMediaSafe(query) {
 /** Whether the file is another one than was opened: then it is opened anew. @param {unknown} error */
 const isChange = (error) => error instanceof Error && error.name === "ChangedError";
 
-/** A scene in an element. Events: loading, progress, ready, settled, camerachange, error, each a CustomEvent with `detail`. */
-export class Viewer extends EventTarget {
+/**
+ * A scene in an element. Events: loading, progress, ready, settled, camerachange, timechange, controlchange, livechange, error, each a
+ * CustomEvent with `detail`. What is set of time and controls before the scene has said which it has is done then.
+ */
+export class Viewer extends Playable {
   /** @type {State} */
   #state = "idle";
   /** @type {ViewerOptions} */
@@ -99,12 +104,13 @@ export class Viewer extends EventTarget {
           this.#ui.flying(mode === "fly");
           this.#ui.toast(mode === "fly" ? "Flying: drag to look, W A S D to move, Esc to stop" : "");
         },
-      }, { gestures: options.gestures, still: matchMediaSafe("(prefers-reduced-motion: reduce)") });
+      }, { gestures: options.gestures, still: STILL });
     }
-    this.#loop = createLoop({ step: (seconds) => this.#controls?.step(seconds) ?? false, draw: () => this.#draw() });
+    this.#loop = createLoop({ step: (seconds) => this.#step(seconds), draw: () => this.#draw() });
     this.#unobserve = observeSize(canvas, options.pixelRatio ?? 2, (width, height) => this.#resized(width, height));
     addEventListener("online", () => this.#session?.view.retry(), { signal: this.#cleanup.signal });
     this.src = options.src ?? null;
+    this.hash = options.hash ?? "";
   }
 
   /** @returns {State} */
@@ -116,6 +122,8 @@ export class Viewer extends EventTarget {
     this.#options.src = src;
     this.#pose = this.#options.camera && valid(this.#options.camera) ? this.#options.camera : null;
     this.#options.camera = null;
+    this.#close();
+    this.forget();
     this.#ui.ready(false);
     this.#ui.poster(src && this.#options.poster ? this.#options.poster : null);
     this.#reopen();
@@ -127,6 +135,16 @@ export class Viewer extends EventTarget {
     if (pose && !valid(pose)) throw new RangeError("camera: position, target and up must be finite, apart from each other, and fov within 5 to 120 degrees");
     this.#controls?.stop();
     if (pose) this.#move({ ...pose });
+  }
+
+  /** What a link to this picture carries: the view, then time and controls where the scene has any. */
+  get hash() {
+    return [this.#pose ? toHash(this.#pose) : "", this.moment].filter(Boolean).join("&");
+  }
+  set hash(text) {
+    const pose = fromHash(text);
+    if (pose) this.camera = pose;
+    this.moment = text;
   }
 
   /** @param {string} color */
@@ -180,9 +198,8 @@ export class Viewer extends EventTarget {
     const session = this.#session;
     this.#session = null;
     this.#settled = false;
-    session?.view.destroy();
-    session?.context.unconfigure();
-    session?.release();
+    this.end();
+    session?.close();
   }
 
   #reopen() {
@@ -206,43 +223,34 @@ export class Viewer extends EventTarget {
 
   /** @param {AbortSignal} signal */
   async #open(signal) {
-    const { src } = this.#options;
-    const url = src instanceof Blob ? "" : new URL(String(src), document.baseURI).href;
-    const source = src instanceof Blob ? blobSource(src) : urlSource(url, { received: (n) => { this.#received += n; this.#arriving(); } });
-    // Both at once: neither the file's first bytes nor the device wait for each other.
-    const reading = openScene(source, signal);
-    reading.catch(() => {});
-    const { device, release } = await acquireDevice();
-    /** @type {SceneView | null} */
-    let view = null;
-    try {
-      const scene = await reading;
-      signal.throwIfAborted();
-      this.#pose ??= startPose(scene);
-      const format = navigator.gpu.getPreferredCanvasFormat();
-      view = await scene.createView(device, {
-        format, memory: this.#options.memory ?? MEMORY, threshold: this.#options.threshold,
+    const { src, memory = MEMORY, threshold, autoplay, time, speed, loop, controls, player = controls !== false } = this.#options;
+    const whileOpen = (/** @type {(error: unknown) => void} */ f) => (/** @type {unknown} */ error) => { if (!signal.aborted) f(error); };
+    const session = await openSession(/** @type {import("./session.js").Src} */ (src), {
+      canvas: this.#ui.canvas, signal,
+      received: (n) => { this.#received += n; this.#arriving(); },
+      opened: (scene) => { this.#pose ??= startPose(scene); },
+      view: {
+        memory, threshold,
         target: () => this.#target(),
         changed: () => this.#changed(),
+        notice: (text) => this.tell((p) => p.notice(text)),
         trouble: (failures) => this.#ui.toast(failures > 2 ? "The connection is bad; still trying" : "", 0),
-        failed: (error) => { if (!signal.aborted) this.#partFailed(error); },
-        broken: (error) => { if (!signal.aborted) this.#fail(error); },
-      });
-      signal.throwIfAborted();
-      const context = /** @type {GPUCanvasContext | null} */ (this.#ui.canvas.getContext("webgpu"));
-      if (!context) throw new GpuError("refused", "no webgpu context on the canvas");
-      const session = { device, release, scene, view, context };
-      this.#session = session;
-      view = null;
-      this.#configure(session);
-      this.#describe(scene);
-      device.lost.then((info) => { if (this.#session === session) this.#lost(info.message || info.reason); });
-      this.#changed();
-    } catch (error) {
-      if (this.#session?.device !== device) release();
-      view?.destroy();
-      throw error;
-    }
+        failed: whileOpen((error) => this.#partFailed(error)),
+        broken: whileOpen((error) => this.#fail(error)),
+      },
+      player: {
+        ui: this.#ui, shown: player, playback: { autoplay, time, speed, loop }, still: STILL, hash: () => this.moment,
+        changed: () => this.#changed(),
+        emit: (type, detail) => this.#emit(type, detail),
+      },
+    });
+    if (signal.aborted) return session.close();
+    this.#session = session;
+    this.#configure(session);
+    this.#describe(session.scene);
+    session.device.lost.then((info) => { if (this.#session === session) this.#lost(info.message || info.reason); });
+    this.#changed();
+    this.begin(session.player);
   }
 
   /** @param {Session} session */
@@ -288,7 +296,7 @@ export class Viewer extends EventTarget {
     else if (tool === "help") return this.#ui.keys(true);
     else if (tool === "full") await (document.fullscreenElement ? document.exitFullscreen() : this.#element.requestFullscreen()).catch(() => {});
     else if (tool === "link" && this.#pose && this.#options.link) {
-      const address = this.#options.link(toHash(this.#pose));
+      const address = this.#options.link(this.hash);
       const copied = await (navigator.clipboard?.writeText(address) ?? Promise.reject()).then(() => true, () => false);
       if (copied) this.#ui.toast("Link to this view copied");
       else prompt("Link to this view", address);
@@ -313,7 +321,13 @@ export class Viewer extends EventTarget {
   /** What to draw and to fetch for, once size and pose are known. */
   #target() {
     const { width, height } = this.#size;
-    return width && height && this.#pose ? { camera: pinhole(this.#pose, width, height), budget: this.budget } : null;
+    return width && height && this.#pose ? { camera: pinhole(this.#pose, width, height), budget: this.budget, live: this.live } : null;
+  }
+
+  /** Moves camera and clock. @param {number} seconds */
+  #step(seconds) {
+    const moving = this.#controls?.step(seconds), playing = this.#session?.player?.advance(seconds);
+    return Boolean(moving || playing);
   }
 
   #draw() {
@@ -324,6 +338,7 @@ export class Viewer extends EventTarget {
     const drawn = view.draw(target, this.#ground, () => context.getCurrentTexture());
     if (!drawn) return null; // nothing has arrived yet
     this.frames++;
+    session.player?.sync();
     this.#progress(drawn.progress);
     const { frames } = this;
     return device.queue.onSubmittedWorkDone().then(() => {
@@ -379,8 +394,7 @@ export class Viewer extends EventTarget {
     }
     this.#opening.abort();
     this.#close();
-    const { src } = this.#options;
-    const url = src instanceof Blob ? "this file" : new URL(String(src), document.baseURI).href;
+    const url = addressOf(this.#options.src ?? "");
     const { kind, message } = diagnose(error, { url, at: location, agent: navigator.userAgent });
     this.#state = "error";
     this.#ui.ready(false);

@@ -170,7 +170,7 @@ def picture(page: Page, element: str = "#viewer") -> NDArray[np.uint8]:
 
     from PIL import Image
 
-    style = ".tools, .title, .credit, .progress, .toast, .ring { visibility: hidden !important; }"
+    style = ".dock, .controls, .title, .credit, .progress, .toast, .ring { visibility: hidden !important; }"
     page.evaluate(
         """([s, css]) => { const root = document.querySelector(s).shadowRoot, sheet = new CSSStyleSheet();
         sheet.replaceSync(css); root.adoptedStyleSheets = [...root.adoptedStyleSheets, sheet]; }""",
@@ -178,7 +178,7 @@ def picture(page: Page, element: str = "#viewer") -> NDArray[np.uint8]:
     )
     data = page.locator(element).screenshot()
     page.evaluate(
-        "(s) => { const r = document.querySelector(s).shadowRoot; r.adoptedStyleSheets = [r.adoptedStyleSheets[0]]; }",
+        "(s) => { const r = document.querySelector(s).shadowRoot; r.adoptedStyleSheets = r.adoptedStyleSheets.slice(0,-1); }",
         element,
     )
     return np.asarray(Image.open(BytesIO(data)).convert("RGB"))

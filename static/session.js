@@ -1,0 +1,58 @@
+// One scene on a canvas: its file opened, the device, the view, the player where it has time or controls; close() gives all back.
+import { blobSource, urlSource } from "./bytes.js";
+import { GpuError, acquireDevice } from "./gpu.js";
+import { openScene } from "./scene_view.js";
+
+/** @typedef {import("./scene_view.js").SceneView} SceneView */
+/** @typedef {import("./scene_view.js").OpenScene} OpenScene */
+/** @typedef {import("./live/player.js").Player} Player */
+/** @typedef {Awaited<ReturnType<typeof openSession>>} Session */
+/** Address of a file, or its bytes. @typedef {string | URL | Blob} Src */
+
+/** @param {Src} src @returns {string} its address, or what stands for one */
+export const addressOf = (src) => src instanceof Blob ? "this file" : new URL(String(src), document.baseURI).href;
+
+/**
+ * @param {Src} src
+ * @param {{canvas: HTMLCanvasElement, signal: AbortSignal, received: (bytes: number) => void,
+ *   view: Omit<import("./scene_view.js").ViewOptions, "format"> & {notice: (text: string) => void}, opened: (scene: OpenScene) => void,
+ *   player: import("./live/player.js").PlayerOptions}} options opened: the file's head is read, nothing is drawn yet
+ */
+export async function openSession(src, { canvas, signal, received, view: wanted, opened, player: playing }) {
+  const source = src instanceof Blob ? blobSource(src) : urlSource(addressOf(src), { received });
+  // Both at once: neither the file's first bytes nor the device wait for each other.
+  const reading = openScene(source, signal);
+  reading.catch(() => {});
+  const { device, release } = await acquireDevice();
+  /** @type {SceneView | null} */
+  let view = null;
+  /** @type {Player | null} */
+  let player = null;
+  try {
+    const scene = await reading;
+    signal.throwIfAborted();
+    opened(scene);
+    view = await scene.createView(device, { ...wanted, format: navigator.gpu.getPreferredCanvasFormat() });
+    signal.throwIfAborted();
+    const { live } = /** @type {{live?: import("./live/playback.js").Live | null}} */ (view);
+    if (live) player = await (await import("./live/player.js")).createPlayer(live, playing);
+    signal.throwIfAborted();
+    const context = /** @type {GPUCanvasContext | null} */ (canvas.getContext("webgpu"));
+    if (!context) throw new GpuError("refused", "no webgpu context on the canvas");
+    const own = view;
+    return {
+      device, scene, view, player, context,
+      close() {
+        player?.destroy();
+        own.destroy();
+        context.unconfigure();
+        release();
+      },
+    };
+  } catch (error) {
+    player?.destroy();
+    view?.destroy();
+    release();
+    throw error;
+  }
+}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -42,6 +43,9 @@ def convert(
     lod: int = 0,
     as_stored: bool = False,
     spz_version: int = 4,
+    time: float | None = None,
+    controls: Mapping[str, float] | None = None,
+    tracks: Sequence[str] = (),
     force: bool = False,
     progress: Progress | None = None,
 ) -> Converted:
@@ -52,7 +56,8 @@ def convert(
     for each; a .lens keeps it as the layer's matrix, other formats take similarities. crop: "x,y,z,x,y,z" keeps what
     lies in the box, "x,y,z,radius" in the sphere, new coordinates. max_sh: highest SH degree kept; min_opacity: least
     opacity kept, 0 to 1; dedupe: bitwise copies of a splat are left out. lod: level of a streamed SOG, 0 the finest;
-    as_stored: no turn to the 3DGS frame for SPZ and glTF files whose writer made none. spz_version: 3 or 4.
+    as_stored: no turn to the 3DGS frame for SPZ and glTF files whose writer made none. spz_version: 3 or 4. time, controls, tracks: generators and sequences are
+    taken at this moment (seconds; values and names as `Scene.render` has them) and become stored splats.
     progress hears (what, share done). Raises LensError; nothing is left half-written.
     """
     from splatlens.converters.convert import convert as run
@@ -70,22 +75,38 @@ def convert(
     )
     write = WriteOptions(spz_version=spz_version)
     read = ReadOptions(lod, as_stored)
-    return run(paths, output, force=force, progress=progress, edits=edits, read=read, write=write)
+    moment = None
+    if time is not None or controls or tracks:
+        from splatlens.viewer.live import Settings
+
+        moment = Settings(time or 0.0, controls or {}, tracks)
+    return run(paths, output, force=force, progress=progress, edits=edits, read=read, write=write, moment=moment)
 
 
 def render(
     scene: str | Path | Scene,
     camera: Camera,
     *,
+    time: float = 0.0,
+    controls: Mapping[str, float] | None = None,
+    tracks: Sequence[str] = (),
+    postprocess: bool = True,
     budget: float | None = None,
     background: Sequence[float] | None = None,
     reference: bool = False,
 ) -> Image:
     """One picture of a scene, as `Scene.render` draws it. For several, open the scene once and use that."""
-    if isinstance(scene, Scene):
-        return scene.render(camera, budget=budget, background=background, reference=reference)
-    with Scene(scene) as opened:
-        return opened.render(camera, budget=budget, background=background, reference=reference)
+    with contextlib.nullcontext(scene) if isinstance(scene, Scene) else Scene(scene) as opened:
+        return opened.render(
+            camera,
+            time=time,
+            controls=controls,
+            tracks=tracks,
+            postprocess=postprocess,
+            budget=budget,
+            background=background,
+            reference=reference,
+        )
 
 
 def serve(

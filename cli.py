@@ -15,7 +15,7 @@ import click
 
 from splatlens import __version__
 from splatlens.cli_output import bytes_text, facts_lines, fail, print_json, progress, warn
-from splatlens.cli_types import COLOUR, SIZE, VECTOR
+from splatlens.cli_types import COLOUR, SETTING, SIZE, VECTOR
 from splatlens.converters.format import ReadOptions
 from splatlens.viewer.errors import LensError
 
@@ -24,6 +24,12 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print a JSON report
 LOD = click.option("--lod", type=click.IntRange(0), default=0, help="Level of a streamed SOG, 0 the finest.")
 AS_STORED = click.option(
     "--as-stored", is_flag=True, help="SPZ, glTF: coordinates as they stand, for files whose writer never turned them."
+)
+CONTROLS = click.option(
+    "--control", "controls", type=SETTING, multiple=True, help="Of a generator: NAME=VALUE or LAYER:NAME=VALUE."
+)
+TRACKS = click.option(
+    "--track", "tracks", multiple=True, metavar="NAME", help="Recording that plays: NAME, LAYER:NAME, or none."
 )
 
 
@@ -75,18 +81,31 @@ def view(scene: Path, port: int, no_browser: bool, lod: int, as_stored: bool) ->
 @LOD
 @AS_STORED
 @click.option("--spz-version", type=click.Choice(["3", "4"]), default="4", show_default=True, help="Of SPZ written.")
+@click.option("--time", type=click.FloatRange(0), help="Take generators and sequences at this second, as splats.")
+@CONTROLS
+@TRACKS
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @JSON
-def convert(inputs: tuple[Path, ...], output: Path, as_json: bool, spz_version: str, **options: Any) -> None:
+def convert(
+    inputs: tuple[Path, ...],
+    output: Path,
+    as_json: bool,
+    spz_version: str,
+    controls: tuple[tuple[str, float], ...],
+    **options: Any,
+) -> None:
     """Convert files or folders into OUT, in the format that its name ends with (docs/formats.md).
 
     Several inputs become a layer each of a .lens, and follow one another in any other format. --transform and --crop
-    count for all inputs, or are given once for each; transforms come first.
+    count for all inputs, or are given once for each; transforms come first. Generators and post-processing networks
+    (.onnx with a contract, docs/generator.md) become layers of a .lens as well, and OUT.onnx is a generator alone.
     """
     from splatlens import api
 
     with progress() as tell:
-        report = api.convert(inputs, output, progress=tell, spz_version=int(spz_version), **options)
+        report = api.convert(
+            inputs, output, progress=tell, spz_version=int(spz_version), controls=dict(controls), **options
+        )
     if as_json:
         print_json(report.to_json())
         return
@@ -128,6 +147,12 @@ def info(file: Path, lod: int, as_json: bool) -> None:
 @click.option("--budget", type=click.IntRange(1), help="Draw at most so many splats, by level of detail.")
 @click.option("--background", type=COLOUR, help="0..1 each. Default: the scene's.")
 @click.option("--reference", is_flag=True, help="Draw with the NumPy reference instead of the shaders.")
+@click.option("--time", type=click.FloatRange(0), default=0.0, show_default=True, help="Second of the scene's clock.")
+@click.option("--frames", type=click.IntRange(1, 100_000), help="So many pictures from --time on, as OUT-%03d.png.")
+@click.option("--fps", type=click.FloatRange(0, min_open=True), default=30.0, show_default=True, help="Of --frames.")
+@CONTROLS
+@TRACKS
+@click.option("--no-postprocess", is_flag=True, help="Leave out networks that finish the picture.")
 @LOD
 @AS_STORED
 @JSON
@@ -137,6 +162,12 @@ def render(
     budget: int | None,
     background: tuple[float, float, float] | None,
     reference: bool,
+    time: float,
+    frames: int | None,
+    fps: float,
+    controls: tuple[tuple[str, float], ...],
+    tracks: tuple[str, ...],
+    no_postprocess: bool,
     lod: int,
     as_stored: bool,
     as_json: bool,
@@ -145,17 +176,38 @@ def render(
     """Draw SCENE headless into OUT: .png (8 bits), or .npy (the float32 RGBA target before rounding).
 
     SCENE is a .lens or any readable source; a source is drawn from float32, and with --budget its tree is built first.
-    Several cameras take a name with a number, such as OUT-%03d.png.
+    Several cameras, or --frames, take a name with a number, such as OUT-%03d.png.
     """
-    from splatlens.cli_render import Views, draw
+    from splatlens.cli_render import Clock, Views, draw
 
-    options = {"budget": budget, "background": background, "reference": reference}
-    drawn = draw(scene, out, Views(**views), options, ReadOptions(lod, as_stored))
+    options = {"budget": budget, "background": background, "reference": reference, "controls": dict(controls)}
+    options |= {"tracks": tracks, "postprocess": not no_postprocess}
+    drawn = draw(scene, out, Views(**views), options, ReadOptions(lod, as_stored), Clock(time, frames, fps))
     if as_json:
         print_json({"pictures": [{"path": str(path), "seconds": seconds} for path, seconds in drawn]})
     else:
         for path, seconds in drawn:
             click.echo(f"{path}  {seconds:.2f} s")
+
+
+@cli.command()
+@click.argument("model", type=PATH)
+@click.option("--cameras", type=PATH, help="Camera file: models that see the camera are tried with these as well.")
+@JSON
+def check(model: Path, cameras: Path | None, as_json: bool) -> None:
+    """Test MODEL (.onnx) against the contract of generators and post-processing networks (docs/generator.md).
+
+    One line a finding, with what to do about it. The exit code is 0 where nothing breaks the contract, else 2.
+    """
+    from splatlens.cli_check import report, run_check
+
+    found = run_check(model, cameras)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        report(found)
+    if not found.passed:
+        raise click.exceptions.Exit(2)
 
 
 @cli.command()

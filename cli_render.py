@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from splatlens.cli_output import progress
+from splatlens.cli_output import progress, warn
 from splatlens.converters.format import ReadOptions
 from splatlens.converters.opened import Scene
 from splatlens.viewer.camera import Camera
@@ -34,6 +34,18 @@ class Views:
     target: tuple[float, float, float] | None = None
     up: tuple[float, float, float] | None = None
     fov: float | None = None
+
+
+@dataclass(frozen=True)
+class Clock:
+    """When pictures are drawn. time: second of the scene's clock; frames: how many from there, None for one."""
+
+    time: float = 0.0
+    frames: int | None = None
+    fps: float = 30.0
+
+    def seconds(self) -> list[float]:
+        return [self.time + k / self.fps for k in range(self.frames or 1)]
 
 
 def choose_cameras(views: Views, scene_up: tuple[float, float, float]) -> list[tuple[int, Camera]]:
@@ -68,23 +80,39 @@ def output_paths(out: Path, numbers: list[int]) -> list[Path]:
     if len(places) > 1:
         raise LensError(f"{out}: more than one number pattern; keep one, such as %03d")
     if len(numbers) > 1 and not places:
-        raise LensError(f"{out}: {len(numbers)} cameras need a number in the name, such as OUT-%03d.png, or --index")
+        raise LensError(f"{out}: {len(numbers)} pictures need a number in the name, such as OUT-%03d.png, or --index")
     if not places:
         return [out]
     return [out.with_name(_PATTERN.sub(f"{i:{places[0]}d}", out.name)) for i in numbers]
 
 
 def draw(
-    scene_path: Path, out: Path, views: Views, options: dict[str, Any], read: ReadOptions = ReadOptions()
+    scene_path: Path,
+    out: Path,
+    views: Views,
+    options: dict[str, Any],
+    read: ReadOptions = ReadOptions(),
+    clock: Clock = Clock(),
 ) -> list[tuple[Path, float]]:
-    """Draws every view; (file, seconds) of each. `options` are those of Scene.render. Raises LensError."""
+    """Draws every view, or one at every moment; (file, seconds) of each. `options` are those of Scene.render.
+
+    Raises LensError.
+    """
     with progress() as tell, Scene(scene_path, tell, options=read) as scene:
         chosen = choose_cameras(views, scene.up)
-        paths = output_paths(out, [i for i, _ in chosen])
-        drawn = []
-        for done, ((_, camera), path) in enumerate(zip(chosen, paths, strict=True)):
+        if clock.frames is not None and len(chosen) > 1:
+            raise LensError(f"render: --frames takes one camera, given are {len(chosen)}; choose one with --index")
+        times = clock.seconds()
+        pictures = [(camera, t) for _, camera in chosen for t in times]
+        paths = output_paths(out, list(range(len(times))) if clock.frames is not None else [i for i, _ in chosen])
+        drawn, warned = [], set[str]()
+        for done, ((camera, seconds), path) in enumerate(zip(pictures, paths, strict=True)):
             start = time.perf_counter()
-            write_image(path, scene.render(camera, **options))
+            write_image(path, scene.render(camera, time=seconds, **options))
             drawn.append((path, time.perf_counter() - start))
-            tell("drawing", (done + 1) / len(chosen))
+            for notice in scene.notices:
+                if notice not in warned:
+                    warn(notice)
+                warned.add(notice)
+            tell("drawing", (done + 1) / len(pictures))
     return drawn

@@ -47,6 +47,26 @@ class Vector(click.ParamType):
         return numbers[0], numbers[1], numbers[2]
 
 
+class Setting(click.ParamType):
+    """smile=0.7, or layer:smile=0.7; on and off for switches."""
+
+    name = "name=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
+        if isinstance(value, tuple):
+            return value[0], value[1]
+        name, _, text = str(value).rpartition("=")
+        words = {"on": 1.0, "off": 0.0, "true": 1.0, "false": 0.0}
+        try:
+            number = words[text.lower()] if text.lower() in words else float(text)
+        except ValueError:
+            number = math.nan
+        if not name or not math.isfinite(number):
+            self.fail(f"{value!r}: expected a control and its value as NAME=VALUE, such as smile=0.7", param, ctx)
+        return name, number
+
+
 SIZE = Size()
+SETTING = Setting()
 VECTOR = Vector()
 COLOUR = Vector(0, 1, "r,g,b")

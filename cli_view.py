@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from splatlens import __version__
-from splatlens.converters import find_format, open_source
+from splatlens.converters import find_format, open_any
 from splatlens.converters.convert import convert
 from splatlens.converters.format import ReadOptions
 from splatlens.viewer.errors import LensError
@@ -72,7 +72,7 @@ def prepare(
     if find_format(path).name == "lens":
         LensReader.open(path).close()  # a damaged file is better named here than in the browser
         return path, ()
-    info = open_source(path, options).info
+    info = open_any(path, options).info
     folder = cache_folder() / "scenes"
     converted = folder / content_key(info.files, tell, options) / f"{info.name}.lens"
     with contextlib.suppress(LensError, OSError):

@@ -10,28 +10,33 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from splatlens.converters import find_format, find_writer, lens, open_source, require_heeded
+from splatlens.converters import bake, find_format, find_writer, generator, lens, open_any, require_heeded
 from splatlens.converters.edits import Edits
 from splatlens.converters.filters import EmptyError, Tally, joined, max_sh, moved, moved_info, non_empty
 from splatlens.converters.format import ReadOptions, WriteOptions
+from splatlens.converters.live import LiveSource
 from splatlens.converters.source import Source, SourceInfo
-from splatlens.viewer.convert import SourceLayer, build_lens, peak_bytes
+from splatlens.viewer.convert import BlobLayer, SourceLayer, build_lens, peak_bytes
 from splatlens.viewer.errors import FormatError, LensError
-from splatlens.viewer.scene import Kernel, SceneInfo
+from splatlens.viewer.files import atomic_write
+from splatlens.viewer.scene import Kernel, SceneInfo, check_transform
 
 #: Facts of a written .lens that a report has.
 WRITTEN = ("clusters", "pages", "stored", "coarse_splats", "parts")
 READ_NAMES = {field.name for field in fields(ReadOptions)}
+#: An input on its way into a file.
+Part = Tally | LiveSource
 #: Hears what is being done and the share of it that is done, 0 to 1.
 Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What a conversion took. splats: source splats written; bytes: of the output; seconds: of the whole call.
+    """What a conversion took. splats: source splats written, and as many as generators can give.
 
-    peak_bytes: largest resident memory of this process so far, 0 where the system does not tell; inputs: what was
-    read, with warnings and dropped rows; details: of the written file, for JSON.
+    bytes: of the output; seconds: of the whole call; peak_bytes: largest resident memory of this process so far, 0
+    where the system does not tell; inputs: what was read, with warnings and dropped rows; details: of the written file,
+    for JSON.
     """
 
     path: Path
@@ -59,9 +64,11 @@ def convert(
     edits: Edits = Edits(),
     read: ReadOptions = ReadOptions(),
     write: WriteOptions = WriteOptions(),
+    moment: bake.Settings | None = None,
 ) -> Converted:
     """Converts one or more sources into one file: each a layer of a .lens, all after another in any other format.
 
+    moment: inputs that make splats anew for every moment are taken at this one, and are stored splats from then on.
     Raises LensError: an input that cannot be read, inputs that do not go together, an output that exists (unless
     `force`) or cannot be written. Nothing is left half-written.
     """
@@ -75,42 +82,99 @@ def convert(
         if output.exists() and path.exists() and output.samefile(path):
             raise LensError(f"{output}: is both input and output; name another output")
     opened = _open_all([Path(path) for path in inputs], read)
-    tallies = [Tally(source, partial(tell, f"reading {source.info.path.name}")) for source in edits.apply(opened)]
-    make = _into_lens if output.suffix.lower() == ".lens" else _into_flat
-    size, details = make(tallies, output, edits, write, tell)
-    infos = tuple(tally.facts() for tally in tallies)
+    opened = bake.baked(opened, moment) if moment is not None else opened
+    if output.suffix.lower() == ".onnx":
+        return _into_onnx(opened, output, edits, write, start)
+    live = {i: source for i, source in enumerate(opened) if isinstance(source, LiveSource)}
+    if live:
+        _refuse_edits(next(iter(live.values())), edits, output)
+    stored = [(i, source) for i, source in enumerate(opened) if isinstance(source, Source)]
+    edited = edits.apply([source for _, source in stored], [i for i, _ in stored])
+    tallies = [Tally(source, partial(tell, f"reading {source.info.path.name}")) for source in edited]
+    parts: dict[int, Part] = {**live, **{i: tally for (i, _), tally in zip(stored, tallies, strict=True)}}
+    if output.suffix.lower() == ".lens":
+        size, details = _into_lens([parts[i] for i in range(len(parts))], output, edits, write, tell)
+    else:
+        size, details = _into_flat(tallies, output, edits, write, tell)
+    infos = tuple(part.info if isinstance(part, LiveSource) else part.facts() for _, part in sorted(parts.items()))
     splats, degree = sum(tally.splats for tally in tallies), details.pop("sh_degree")
+    splats += sum(source.info.splats for source in live.values())
     return Converted(output, splats, degree, size, time.perf_counter() - start, peak_bytes(), infos, details)
 
 
-def _open_all(paths: Sequence[Path], options: ReadOptions) -> list[Source]:
+def _open_all(paths: Sequence[Path], options: ReadOptions) -> list[Source | LiveSource]:
     """Opens every input; an option counts for those whose format heeds it, and must count for one at least."""
     heeded = [find_format(path).options for path in paths]
     for field in fields(options):
         if getattr(options, field.name) != field.default and not any(field.name in names for names in heeded):
-            open_source(paths[0], options)  # says what it has no meaning for
+            open_any(paths[0], options)  # says what it has no meaning for
     return [
-        open_source(path, replace(ReadOptions(), **{name: getattr(options, name) for name in READ_NAMES & set(names)}))
+        open_any(path, replace(ReadOptions(), **{name: getattr(options, name) for name in READ_NAMES & set(names)}))
         for path, names in zip(paths, heeded, strict=True)
     ]
 
 
+def _refuse_edits(source: LiveSource, edits: Edits, output: Path) -> None:
+    """Raises LensError for what stored splats alone allow."""
+    if output.suffix.lower() != ".lens":
+        why = "holds no splats, it makes them for every moment"
+        raise LensError(f"{source.info.path}: {why}; write a .lens, or give --time SECONDS to take those of a moment")
+    asked = {
+        "--crop": bool(edits.crops), "--max-sh": edits.max_sh is not None,
+        "--min-opacity": edits.min_opacity is not None, "--dedupe": edits.dedupe,
+    }  # fmt: skip
+    for name, given in asked.items():
+        if given:
+            why = f"{name} has no meaning for what makes its splats for every moment"
+            raise LensError(f"{source.info.path}: {why}; leave it out, or convert this input alone")
+
+
+def _into_onnx(
+    opened: Sequence[Source | LiveSource], output: Path, edits: Edits, write: WriteOptions, start: float
+) -> Converted:
+    """The model of one input, alone, with its contract."""
+    require_heeded(output, generator.FORMAT, write)
+    if len(opened) != 1:
+        raise LensError(f"{output}: an .onnx holds one model, given were {len(opened)} inputs; convert each alone")
+    (source,) = opened
+    if not isinstance(source, LiveSource) or source.model is None:
+        raise LensError(f"{source.info.path}: has no model that an .onnx could hold; write a .lens")
+    if edits != Edits():
+        raise LensError(f"{output}: a model alone is written as it is; transforms and filters are kept by a .lens")
+    data = source.model()
+    with atomic_write(output) as file:
+        file.write(data)
+    info = source.info
+    seconds = time.perf_counter() - start
+    return Converted(output, info.splats, info.sh_degree, len(data), seconds, peak_bytes(), (info,), {})
+
+
 def _into_lens(
-    tallies: list[Tally], output: Path, edits: Edits, write: WriteOptions, tell: Progress
+    parts: list[Part], output: Path, edits: Edits, write: WriteOptions, tell: Progress
 ) -> tuple[int, dict[str, Any]]:
     """A layer for each input; bytes and details."""
     require_heeded(output, lens.FORMAT, write)
-    layers, infos, names = [], [], Counter[str]()
-    for i, tally in enumerate(tallies):
-        info, matrix = tally.source.info, edits.matrix(i)
-        if len(tallies) > 1 and edits.removes and tally.count() == 0:
+    layers: list[SourceLayer | BlobLayer] = []
+    infos, names = [], Counter[str]()
+    for i, part in enumerate(parts):
+        matrix = edits.matrix(i)
+        if isinstance(part, Tally) and len(parts) > 1 and edits.removes and part.count() == 0:
             continue  # a tile outside of the crop is no fault
+        info = part.info if isinstance(part, LiveSource) else part.source.info
         names[info.name] += 1
         name = info.name if names[info.name] == 1 else f"{info.name} {names[info.name]}"
-        layers.append(SourceLayer(non_empty(tally.source), name, matrix, kernel_of(info)))
+        if isinstance(part, LiveSource):
+            tell(f"preparing {info.path.name}", 0)
+            layers.append(replace(part.layer(), name=name, transform=check_transform(matrix)))
+        else:
+            layers.append(SourceLayer(non_empty(part.source), name, matrix, kernel_of(info)))
         infos.append(moved_info(info, matrix))
+    tallies = [part for part in parts if isinstance(part, Tally)]
     if not layers:
         raise nothing_left(tallies)
+    if all(isinstance(layer, BlobLayer) and layer.kind == "postprocess" for layer in layers):
+        why = "finishes pictures and makes none"
+        raise LensError(f"{infos[0].path}: {why}; give a scene or a generator with it, as another input")
     try:
         report = build_lens(layers, output, scene_info(merge_info(infos)), partial(tell, "converting"))
     except EmptyError:
@@ -118,7 +182,8 @@ def _into_lens(
     written = report.written
     details: dict[str, Any] = {name: getattr(written, name) for name in WRITTEN}
     details |= {"tree_seconds": report.tree_seconds, "sh_degree": max(info.sh_degree for info in infos)}
-    return written.bytes, details
+    live = [{"kind": layer.kind, "name": layer.name} for layer in layers if isinstance(layer, BlobLayer)]
+    return written.bytes, details | ({"live": live} if live else {})
 
 
 def _into_flat(
@@ -152,7 +217,7 @@ def nothing_left(tallies: Sequence[Tally]) -> LensError:
 
 def check_output(output: Path, force: bool) -> None:
     """Raises LensError early: before minutes of work, not after."""
-    if output.suffix.lower() != ".lens":
+    if output.suffix.lower() not in (".lens", ".onnx"):
         find_writer(output)
     if output.is_dir():
         raise LensError(f"{output}: is a folder; name a file in it")

@@ -37,11 +37,12 @@ class Edits:
         """Of one input."""
         return self.transforms[index] if self.transforms else np.eye(4)
 
-    def apply(self, sources: Sequence[Source]) -> list[Source]:
-        """All but the transforms, which the output's format decides on."""
+    def apply(self, sources: Sequence[Source], numbers: Sequence[int] | None = None) -> list[Source]:
+        """All but the transforms, which the output's format decides on. numbers: of the inputs, where some are none."""
         edited = list(sources)
         last: Dedupe | None = None
-        for i, source in enumerate(edited):
+        for place, source in enumerate(edited):
+            i = place if numbers is None else numbers[place]
             if self.max_sh is not None:
                 source = max_sh(source, self.max_sh)
             if self.min_opacity is not None:
@@ -51,7 +52,7 @@ class Edits:
             if self.dedupe:
                 last = Dedupe(source, last)
                 source = last.source
-            edited[i] = source
+            edited[place] = source
         return edited
 
     @property

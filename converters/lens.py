@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +16,10 @@ from splatlens.converters.transform import similarity, transformed
 from splatlens.viewer.errors import LensError, UnsupportedError
 from splatlens.viewer.lens_layout import CLUSTER_SPLATS, MAGIC
 from splatlens.viewer.splats import Splats
+
+if TYPE_CHECKING:
+    from splatlens.viewer.lens_reader import LensReader
+    from splatlens.viewer.live import LiveLayer
 
 
 def sniff(head: bytes, path: Path) -> bool:
@@ -31,7 +37,8 @@ def open_lens(path: Path, options: ReadOptions = ReadOptions()) -> Source:
         notices = tuple(reader.notices)
     for i, layer in enumerate(layers):
         if layer.splats is None:
-            raise UnsupportedError(f"{path}: layer {i} of kind {layer.kind!r} has no splats; give another file")
+            why = f"layer {i} of kind {layer.kind!r} has no stored splats"
+            raise UnsupportedError(f"{path}: {why}; give what it was made of, or another file")
         try:
             similarity(layer.transform)
         except LensError as error:
@@ -74,6 +81,19 @@ def open_lens(path: Path, options: ReadOptions = ReadOptions()) -> Source:
                         yield part.take(slice(first, first + rows))
 
     return Source(info, read)
+
+
+def live_layers(reader: LensReader) -> dict[int, LiveLayer]:
+    """Layers that are made anew for every moment, by number; nothing of them is read yet."""
+    from splatlens.viewer.live import LIVE_KINDS, LiveLayer
+
+    found = {}
+    for i, layer in enumerate(reader.layers):
+        if layer.kind in LIVE_KINDS:
+            place = f"{reader.name}: layer {i}" + (f" ({layer.name})" if layer.name else "")
+            blob = partial(reader.blob, i)
+            found[i] = LiveLayer(i, layer.kind, layer.name, layer.transform, place, blob, layer.properties)
+    return found
 
 
 FORMAT: Format = Format(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -10,13 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from splatlens.converters import SourceInfo, find_format, lens, open_source, read_splats, require_heeded
+from splatlens.converters import SourceInfo, find_format, lens, open_any, read_splats, require_heeded
 from splatlens.converters.format import ReadOptions
+from splatlens.converters.generator import live_facts
+from splatlens.converters.live import LiveSource
 from splatlens.viewer.camera import Camera
 from splatlens.viewer.splats import Splats
 
 if TYPE_CHECKING:
+    from splatlens.viewer.generated import Attributes
+    from splatlens.viewer.generator import Moment
     from splatlens.viewer.lens_reader import LensReader
+    from splatlens.viewer.live import LiveLayer
     from splatlens.viewer.render import Layer, Renderer
 
 Image = NDArray[np.float32]
@@ -30,7 +35,8 @@ DEFAULT_UP = (0.0, -1.0, 0.0)
 class Scene:
     """An opened scene: a .lens file, or any source that can be read (then drawn from float32, unquantised).
 
-    Facts are there at once; splats are read when first drawn or asked for. Use it in a `with` block, or `close` it.
+    Facts are there at once; splats are read, and models loaded, when first drawn or asked for. Use it in a `with`
+    block, or `close` it. notices: what was amiss in the last picture, one sentence each.
     """
 
     def __init__(
@@ -47,15 +53,19 @@ class Scene:
         self._reader: LensReader | None = None
         self._source: SourceInfo | None = None
         self._splats: Splats | None = None
-        self._layers: dict[bool, list[Layer]] = {}
+        self._layers: dict[bool, dict[int, Layer]] = {}
+        self._live: dict[int, LiveLayer] | None = None
+        self._live_source: LiveSource | None = None
         self._renderer = renderer
+        self.notices: list[str] = []
         if self.format == "lens":
             require_heeded(self.path, lens.FORMAT, options)
             from splatlens.viewer.lens_reader import LensReader
 
             self._reader = LensReader.open(self.path)
         else:
-            self._source = open_source(self.path, options).info
+            source = open_any(self.path, options)
+            self._source, self._live_source = source.info, source if isinstance(source, LiveSource) else None
 
     def close(self) -> None:
         """Closes the file; pictures can no longer be drawn of a .lens scene."""
@@ -96,8 +106,12 @@ class Scene:
             corners = np.array(scene.bounds or ((-1, -1, -1), (1, 1, 1)), np.float32)
             return scene.camera or start_camera(corners, scene.up)
         assert self._source is not None
-        given = self._source.camera or next(iter(self._source.cameras), None)
-        return given or start_camera(self.read().means, self.up)
+        if given := self._source.camera or next(iter(self._source.cameras), None):
+            return given
+        if self._live_source is not None:
+            bounds = next(iter(self.live.values())).bounds
+            return start_camera(np.array(bounds or ((-1, -1, -1), (1, 1, 1)), np.float32), self.up)
+        return start_camera(self.read().means, self.up)
 
     @property
     def background(self) -> tuple[float, float, float]:
@@ -110,9 +124,27 @@ class Scene:
     def facts(self) -> dict[str, Any]:
         """What `splatlens info --json` prints: plain values. Reads no splats."""
         if self._reader is not None:
-            return {"path": str(self.path), "format": self.format, **self._reader.facts()}
+            facts = {"path": str(self.path), "format": self.format, **self._reader.facts()}
+            for i, layer in self.live.items():
+                if layer.kind != "sequence":
+                    facts["layers"][i] |= {"live": live_facts(*layer.declared)}
+            return facts
         assert self._source is not None
-        return self._source.to_json()
+        live = {} if self._live_source is None else {"live": self._live_source.describe()}
+        return self._source.to_json() | live
+
+    @property
+    def live(self) -> dict[int, LiveLayer]:
+        """Generators, sequences and post-processing networks, by the number of their layer. Loads no model."""
+        if self._live is None:
+            from splatlens.viewer.live import live_layer
+
+            if self._reader is not None:
+                self._live = lens.live_layers(self._reader)
+            else:
+                layer = None if self._live_source is None else self._live_source.layer()
+                self._live = {} if layer is None else {0: live_layer(layer, str(self.path))}
+        return self._live
 
     def read(self) -> Splats:
         """All splats at full detail; of a .lens file as it stores them. Raises LensError."""
@@ -127,14 +159,20 @@ class Scene:
         self,
         camera: Camera,
         *,
+        time: float = 0.0,
+        controls: Mapping[str, float] | None = None,
+        tracks: Sequence[str] = (),
+        postprocess: bool = True,
         budget: float | None = None,
         background: Sequence[float] | None = None,
         reference: bool = False,
     ) -> Image:
         """Draws the scene through the shaders, headless: (height, width, 4) float32.
 
-        rgb over `background` (None: the scene's), unclipped; alpha = 1 - transmittance. budget: splats drawn at most,
-        chosen by the level of detail; None draws all at full detail. reference: by the float64 NumPy renderer instead.
+        rgb over `background` (None: the scene's), unclipped; alpha = 1 - transmittance. time: seconds of the scene's
+        clock; controls, tracks: of its live layers, by name or "layer:name" ("none" for no track); postprocess: whether
+        post-processing networks finish the picture. budget: splats drawn at most, chosen by the level of detail; None
+        draws all at full detail. reference: by the float64 NumPy renderer instead.
         Raises LensError, DeviceError without a graphics adapter.
         """
         from splatlens.viewer.frame import RenderOptions
@@ -142,27 +180,79 @@ class Scene:
 
         r, g, b = background if background is not None else self.background
         options = RenderOptions(background=(float(r), float(g), float(b)))
-        layers = self._drawn(budget is not None)
+        moments = self._moments(time, controls, tracks)
+        layers = self._drawn(budget is not None, moments, camera)
         most = np.inf if budget is None else float(budget)
         if reference:
-            return render_reference(layers, camera, options, most)
-        if self._renderer is None:
-            self._renderer = Renderer()
-        return self._renderer.render(layers, camera, options, most)
+            picture = render_reference(layers, camera, options, most)
+        else:
+            if self._renderer is None:
+                self._renderer = Renderer()
+            picture = self._renderer.render(layers, camera, options, most)
+        return self._finished(picture, camera, moments) if postprocess else picture
 
-    def _drawn(self, with_tree: bool) -> list[Layer]:
-        """The layers as the renderer takes them; a raw source gets its tree only for a budget."""
+    def generated(
+        self,
+        camera: Camera | None = None,
+        *,
+        time: float = 0.0,
+        controls: Mapping[str, float] | None = None,
+        tracks: Sequence[str] = (),
+    ) -> dict[int, Attributes]:
+        """What each generator gave, `features` included, by the number of its layer. camera: None is `start`."""
+        from splatlens.viewer.generated import GeneratedLayer, attributes
+
+        found, seen = {}, camera or self.start
+        for i, moment in self._moments(time, controls, tracks).items():
+            if self.live[i].kind == "generator":
+                layer = self.live[i].at(moment, seen)
+                assert isinstance(layer, GeneratedLayer)
+                found[i] = attributes(layer.contract, layer.outputs)
+        return found
+
+    def _moments(
+        self, time: float, controls: Mapping[str, float] | None, tracks: Sequence[str]
+    ) -> dict[int, Moment]:
+        from splatlens.viewer.live import Settings, moments_of
+
+        settings = Settings(time, controls or {}, tracks)
+        found = moments_of(list(self.live.values()), settings, str(self.path))
+        return dict(zip(self.live, found, strict=True))
+
+    def _drawn(self, with_tree: bool, moments: dict[int, Moment], camera: Camera) -> list[Layer]:
+        """The layers as the renderer takes them, in their order."""
+        layers = dict(self._stored(with_tree))
+        self.notices = []
+        for i, live in self.live.items():
+            if live.kind != "postprocess":
+                layers[i] = live.at(moments[i], camera)
+                self.notices += live.notices(moments[i], camera)
+        return [layers[i] for i in sorted(layers)]
+
+    def _finished(self, picture: Image, camera: Camera, moments: dict[int, Moment]) -> Image:
+        """The picture after the scene's post-processing networks."""
+        if all(live.kind != "postprocess" for live in self.live.values()):
+            return picture
+        from splatlens.viewer.postprocess import Postprocess, finish
+
+        networks = [Postprocess(live.model, moments[i]) for i, live in self.live.items() if live.kind == "postprocess"]
+        return finish(picture, networks, camera, self.notices.append)
+
+    def _stored(self, with_tree: bool) -> dict[int, Layer]:
+        """The layers of stored splats; a raw source gets its tree only for a budget."""
         from splatlens.viewer.render import PagedLayer, RawLayer
         from splatlens.viewer.scene import Kernel
 
+        if self._live_source is not None:
+            return {}
         if self._reader is not None:
             if False not in self._layers:
                 from splatlens.viewer.paged import LensPages
 
-                self._layers[False] = [
-                    PagedLayer(LensPages(layer), self._reader.layers[i].transform, layer.info.kernel)
+                self._layers[False] = {
+                    i: PagedLayer(LensPages(layer), self._reader.layers[i].transform, layer.info.kernel)
                     for i, layer in self._reader.splats_layers.items()
-                ]
+                }
             return self._layers[False]
         if with_tree not in self._layers:
             tree = None
@@ -173,5 +263,5 @@ class Scene:
             splats, info = self.read(), self._source
             assert info is not None
             kernel = Kernel(Kernel().dilation if info.dilation is None else info.dilation, bool(info.antialias))
-            self._layers[with_tree] = [RawLayer(splats, tree, kernel=kernel)]
+            self._layers[with_tree] = {0: RawLayer(splats, tree, kernel=kernel)}
         return self._layers[with_tree]

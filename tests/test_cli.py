@@ -300,7 +300,7 @@ def test_output_names(tmp_path: Path) -> None:
     assert names("%d.npy", [7]) == ["7.npy"]
     assert names("100%s.png", [7]) == ["100%s.png"]  # nothing else of printf means anything
     for name, part in (
-        ("a.png", "2 cameras need a number in the name"),
+        ("a.png", "2 pictures need a number in the name"),
         ("%d-%d.png", "more than one number pattern"),
         ("a-%d.jpg", "not a picture's name"),
         ("missing/%d.png", "no such folder"),

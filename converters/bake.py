@@ -1,0 +1,70 @@
+"""Live sources at one moment: the splats that they make then, as a source of stored splats."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from splatlens.converters.live import LiveSource
+from splatlens.converters.source import Source, checked
+from splatlens.viewer.convert import start_camera
+from splatlens.viewer.errors import LensError
+from splatlens.viewer.generator import Moment
+from splatlens.viewer.generator_bounds import sees_camera
+from splatlens.viewer.live import LiveLayer, Settings, live_layer, moments_of
+from splatlens.viewer.splats import Splats
+
+__all__ = ["Settings", "baked"]
+
+
+def baked(sources: Sequence[Source | LiveSource], settings: Settings) -> list[Source | LiveSource]:
+    """Every live source as its splats at a moment; stored ones as they are.
+
+    Raises LensError: post-processing networks, names of controls and tracks that none or several have, nothing live.
+    """
+    live = [source for source in sources if isinstance(source, LiveSource)]
+    if not live:
+        why = "--time, --control and --track are for what changes with time"
+        raise LensError(f"{sources[0].info.path}: {why}; leave them out")
+    layers = [_layer(source, i) for i, source in enumerate(sources) if isinstance(source, LiveSource)]
+    moments = iter(zip(layers, moments_of(layers, settings, str(live[0].info.path)), strict=True))
+    out: list[Source | LiveSource] = []
+    for source in sources:
+        if isinstance(source, LiveSource):
+            layer, moment = next(moments)
+            out.append(_at(source, layer, moment))
+        else:
+            out.append(source)
+    return out
+
+
+def _layer(source: LiveSource, index: int) -> LiveLayer:
+    layer = live_layer(replace(source.layer(), name=source.info.name), str(source.info.path))
+    if layer.kind == "postprocess":
+        raise LensError(f"{source.info.path}: finishes pictures and makes no splats; leave it out")
+    return replace(layer, index=index)
+
+
+def _at(source: LiveSource, layer: LiveLayer, moment: Moment) -> Source:
+    """The splats of one moment. Colours and splats that depend on the camera are those that the start camera sees."""
+    info, bounds = source.info, layer.bounds
+    up = info.up or (0.0, -1.0, 0.0)
+    camera = info.camera or start_camera(np.array(bounds or ((-1, -1, -1), (1, 1, 1)), np.float32), up)
+    made = layer.splats(moment, camera)
+    warnings = layer.notices(moment, camera)
+    contract = layer.contract
+    if sees_camera(contract) if contract else layer.sequence.info.sh_degree > 0:
+        warnings.append("its splats depend on the camera: they are those that the start camera sees")
+    warnings = [text.removeprefix(f"{layer.place}: ") for text in warnings]
+    info = replace(info, splats=len(made), sh_degree=made.sh_degree)
+    info = replace(info, antialias=layer.kernel.antialias, dilation=layer.kernel.dilation)
+
+    def read(rows: int, dropped: Counter[str]) -> Iterator[Splats]:
+        for first in range(0, len(made), rows):
+            part = made.take(slice(first, first + rows))
+            yield checked(part.means, part.quats, part.scales, part.opacities, part.sh, dropped)
+
+    return Source(info.with_warnings(*warnings), read)

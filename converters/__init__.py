@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from splatlens.converters import (
+    avatar,
     compressed_ply,
     deform,
+    gaussian4d,
     generator,
     gltf,
     ksplat,
@@ -21,7 +23,9 @@ from splatlens.converters import (
     rad,
     scaffold,
     sog,
+    spacetime,
     splat,
+    splatv,
     spz,
     streamed_sog,
 )
@@ -43,8 +47,10 @@ FORMATS = (
     lens.FORMAT,
     streamed_sog.FORMAT,
     sog.FORMAT,
+    avatar.FORMAT,
     deform.FORMAT,
     scaffold.FORMAT,
+    spacetime.FORMAT,
     model_folder.FORMAT,
     compressed_ply.FORMAT,
     point_cloud.FORMAT,
@@ -53,6 +59,8 @@ FORMATS = (
     gltf.FORMAT,
     rad.FORMAT,
     generator.FORMAT,
+    splatv.FORMAT,
+    gaussian4d.FORMAT,
     ksplat.FORMAT,  # this one and the next have no magic: last
     splat.FORMAT,
 )

@@ -17,11 +17,14 @@ class ReadOptions:
 
     lod: the level of a source that has several, 0 the finest. as_stored: take coordinates as they stand in the file
     where the format's specification asks for a turn (SPZ stores right-up-back, glTF left-up-forward), for files of
-    tools that never turned them.
+    tools that never turned them. time_span: first and last moment in the scene's own time, seconds: how long it takes
+    to play them, of splats that move by formulas.
     """
 
     lod: int = 0
     as_stored: bool = False
+    time_span: tuple[float, float] | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from splatlens.viewer.scene import Kernel, Vector
 from splatlens.viewer.sequence_kernels import (
     F64,
     GAUSSIAN4D_WORDS,
+    HALF_MAX,
     SPACETIME_WORDS,
     Gaussians4D,
     Spacetime,
@@ -39,7 +40,9 @@ MAX_SPLATS = 1 << 24
 #: Bytes of a part: one storage binding at WebGPU's default limit, and half of what a blob may have.
 PART_BYTES = 128 << 20
 #: Times at which the box of centres is measured; what lies between them is bridged by the distance to the next.
-BOX_TIMES = 65
+BOX_TIMES = 33
+#: Splats a chunk at a time, anew at every call.
+Chunks = Callable[[], Iterator[Spacetime | Gaussians4D]]
 
 
 @dataclass(frozen=True)
@@ -127,21 +130,44 @@ class SequenceSplats:
     def of(
         motion: Spacetime | Gaussians4D, time: TimeSpan, kernel: Kernel = Kernel(), part_bytes: int = PART_BYTES
     ) -> SequenceSplats:
-        """Packs N splats that can all be stored (see `storable`), in their order. Raises LensError for none of them."""
-        if not len(motion):
+        """Splats in memory; see `pack`."""
+        return SequenceSplats.pack(lambda: iter((motion,)), time, kernel, part_bytes)
+
+    @staticmethod
+    def pack(chunks: Chunks, time: TimeSpan, kernel: Kernel = Kernel(), part_bytes: int = PART_BYTES) -> SequenceSplats:
+        """Packs splats that can all be stored (see `storable`), in their order. Goes through the chunks twice.
+
+        Raises LensError where there is none.
+        """
+        count, largest, low, high = 0, 0.0, np.full(3, np.inf), np.full(3, -np.inf)
+        like: Spacetime | Gaussians4D | None = None
+        for chunk in chunks():
+            like, count = chunk, count + len(chunk)
+            largest = max(largest, float(np.abs(chunk.lengths()).max(initial=0)))
+            box = _box(chunk, time)
+            low, high = np.minimum(low, box[0]), np.maximum(high, box[1])
+        if like is None or not count:
             raise LensError("sequence: the scene has no splats; check that the source file is the right one")
-        unit = length_unit(motion.lengths())
-        kind, own = "spacetime", {}
-        if isinstance(motion, Gaussians4D):
-            terms, coefficients = motion.sh.shape[1:3]
-            own = {"sh_degree": SH_COEFFICIENTS.index(coefficients), "terms": terms}
-            own |= {"period": motion.period, "cut": motion.cut}
-            kind = "gaussian4d"
-        info = SequenceInfo(kind, len(motion), time, unit, _bounds(motion, time), **own, kernel=kernel)
-        words, parts, first = motion.pack(unit), [], 0
-        for rows in info.parts(part_bytes):
-            parts.append(np.ascontiguousarray(words[:, first : first + rows]))
-            first += rows
+        if not (low <= high).all():
+            when = f"between {time.start:g} and {time.end:g}, the times that it is played"
+            raise LensError(f"sequence: none of its {count} splats is visible {when}; give --time-span")
+        own: dict[str, Any] = {"motion": "spacetime"}
+        if isinstance(like, Gaussians4D):
+            terms, coefficients = like.sh.shape[1:3]
+            own = {"motion": "gaussian4d", "sh_degree": SH_COEFFICIENTS.index(coefficients), "terms": terms}
+            own |= {"period": like.period, "cut": like.cut}
+        corners = (_vector(low), _vector(high))
+        info = SequenceInfo(splats=count, time=time, unit=length_unit(largest), bounds=corners, kernel=kernel, **own)
+        parts = [np.empty((info.words, rows), np.uint32) for rows in info.parts(part_bytes)]
+        first = 0
+        for chunk in chunks():
+            words, done = chunk.pack(info.unit), 0
+            while done < len(chunk):
+                part, at = divmod(first + done, parts[0].shape[1])
+                rows = min(len(chunk) - done, parts[part].shape[1] - at)
+                parts[part][:, at : at + rows] = words[:, done : done + rows]
+                done += rows
+            first += len(chunk)
         return SequenceSplats(info, tuple(parts))
 
     def layer(self, name: str = "") -> BlobLayer:
@@ -172,16 +198,15 @@ class SequenceSplats:
         return Gaussians4D.unpack(self.parts[part], i.unit, i.coefficients, i.terms, i.period, i.cut)
 
 
-def storable(motion: Spacetime | Gaussians4D) -> NDArray[np.bool_]:
-    """(N,) rows whose values the words can hold: finite, and no larger than a half."""
-    finite = np.ones(len(motion), np.bool_)
-    for name in ("means", "times", "widths", "opacities"):
-        finite &= np.isfinite(getattr(motion, name).astype(np.float32)).reshape(len(motion), -1).all(axis=1)
-    lengths = motion.lengths()
-    finite &= np.isfinite(lengths).all(axis=1)
-    # Lengths fit their unit by its choice.
-    with np.errstate(invalid="ignore", over="ignore"):
-        return finite & motion.usable(length_unit(lengths[finite]))
+def storable(motion: Spacetime | Gaussians4D) -> dict[str, NDArray[np.bool_]]:
+    """(N,) rows that the words can hold, by what is wrong with the others."""
+    n = len(motion)
+    singles = [getattr(motion, name) for name in ("means", "times", "widths", "opacities")]
+    values = np.concatenate([a.reshape(n, -1) for a in (*singles, motion.lengths(), motion.halves())], axis=1)
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(values.astype(np.float32)).all(axis=1)
+        inside = (np.abs(motion.halves()) <= HALF_MAX).all(axis=1)
+    return {"NaN or infinity": np.asarray(finite), "a value beyond 65504": np.asarray(inside)}
 
 
 def model_time(span: TimeSpan, seconds: float) -> float:
@@ -191,22 +216,25 @@ def model_time(span: TimeSpan, seconds: float) -> float:
     return span.start + (span.end - span.start) * share
 
 
-def _bounds(motion: Spacetime | Gaussians4D, span: TimeSpan) -> tuple[Vector, Vector]:
-    """The box of all centres where their splats are visible, over the span."""
+def _box(motion: Spacetime | Gaussians4D, span: TimeSpan) -> tuple[F64, F64]:
+    """Least and greatest centre where splats are visible, over the span; infinite where none ever is."""
     low, high = np.full(3, np.inf), np.full(3, -np.inf)
-    before: F64 | None = None
-    seen = np.zeros(len(motion), np.bool_)
+    if not len(motion):
+        return low, high
+    before, seen = motion.means, np.zeros(len(motion), np.bool_)
     for time in np.linspace(span.start, span.end, BOX_TIMES):
         means, opacities = motion.centres(float(time))
         now = 255 * opacities > 1
-        rows = now | seen  # to the end of the step in which it was last seen, so to where it might have gone
-        for points in (means[rows], before[rows] if before is not None else means[:0]):
-            if len(points):
-                low, high = np.minimum(low, points.min(axis=0)), np.maximum(high, points.max(axis=0))
+        # A step counts whole where the splat is seen at its end or at its start.
+        for points in (means[now | seen], before[now & (time > span.start)]):
+            low = np.minimum(low, points.min(axis=0, initial=np.inf))
+            high = np.maximum(high, points.max(axis=0, initial=-np.inf))
         before, seen = means, now
-    if not (low <= high).all():
-        low, high = motion.means.min(axis=0), motion.means.max(axis=0)
-    return ((float(low[0]), float(low[1]), float(low[2])), (float(high[0]), float(high[1]), float(high[2])))
+    return low, high
+
+
+def _vector(values: F64) -> Vector:
+    return (float(values[0]), float(values[1]), float(values[2]))
 
 
 @dataclass(frozen=True)

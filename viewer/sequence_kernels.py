@@ -79,10 +79,9 @@ class Spacetime:
         opacities = np.where(lengths > 0, opacities, 0)
         return Moment(means, turned * self.scales[:, None, :], opacities, np.maximum(self.colors, 0))
 
-    def usable(self, unit: float) -> NDArray[np.bool_]:
-        """(N,) rows that the words can hold."""
-        inside = [self.quats, self.omegas, self.colors, self.scales / unit, self.motions.reshape(-1, 9) / unit]
-        return np.asarray((np.abs(np.concatenate(inside, axis=1)) <= HALF_MAX).all(axis=1))
+    def halves(self) -> F64:
+        """(N, 11) what is stored as halves beside the lengths and the opacities."""
+        return np.concatenate([self.quats, self.omegas, self.colors], axis=1)
 
     def lengths(self) -> F64:
         """(N, 12) what is stored in units of a length."""
@@ -149,10 +148,9 @@ class Gaussians4D:
         colors = np.einsum("nt,nk,ntkc->nc", series, basis, self.sh) + 0.5
         return Moment(means, self.factors, opacities, np.maximum(colors, 0))
 
-    def usable(self, unit: float) -> NDArray[np.bool_]:
-        """(N,) rows that the words can hold."""
-        inside = [self.velocities / unit, self.factors.reshape(-1, 9) / unit, self.sh.reshape(len(self), -1)]
-        return np.asarray((np.abs(np.concatenate(inside, axis=1)) <= HALF_MAX).all(axis=1))
+    def halves(self) -> F64:
+        """(N, 3 T K) what is stored as halves, and bytes of them, beside the lengths and the opacities."""
+        return self.sh.reshape(len(self), -1)
 
     def lengths(self) -> F64:
         """(N, 12) what is stored in units of a length."""
@@ -224,9 +222,8 @@ def lower_factor(axes: F64) -> F64:
     return np.asarray(lower * signs[:, None, :])
 
 
-def length_unit(lengths: F64) -> float:
-    """The power of two in which lengths (any shape) are stored as halves: the largest is at most 32768 of it."""
-    largest = float(np.abs(lengths).max(initial=0))
+def length_unit(largest: float) -> float:
+    """The power of two in which lengths are stored as halves: the largest is at most 32768 of it."""
     return float(2.0 ** np.ceil(np.log2(largest / UNIT_STEPS))) if largest > 0 else 1.0
 
 

@@ -178,7 +178,8 @@ def picture(page: Page, element: str = "#viewer") -> NDArray[np.uint8]:
     )
     data = page.locator(element).screenshot()
     page.evaluate(
-        "(s) => { const r = document.querySelector(s).shadowRoot; r.adoptedStyleSheets = r.adoptedStyleSheets.slice(0,-1); }",
+        """(s) => { const root = document.querySelector(s).shadowRoot;
+        root.adoptedStyleSheets = root.adoptedStyleSheets.slice(0, -1); }""",
         element,
     )
     return np.asarray(Image.open(BytesIO(data)).convert("RGB"))

@@ -1,4 +1,4 @@
-"""What a frame with post-processing networks needs: lists for the plan and the tiles' uniforms (twin: static/live/tiles.js)."""
+"""What a frame with post-processing networks needs: the plan's lists and the tiles' uniforms (static/live/tiles.js)."""
 
 from __future__ import annotations
 

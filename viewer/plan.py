@@ -2,8 +2,8 @@
 
 Grammar (docs/pipeline.md; static/plan.js gives the same JSON). A count is {"items": x, "per": y, "times": z}
 = ceil(x / y) * z, where x, y, z are integers, names of given numbers or constants, or "$field" of the entry of the list
-that a pass, a group of passes, a buffer or a texture is repeated `for`. A texture of format "canvas" is what the page shows:
-the page's executor draws to its canvas, ours to an rgba8unorm texture.
+that a pass, a group of passes, a buffer or a texture is repeated `for`. A texture of format "canvas" is what the page
+shows: the page's executor draws to its canvas, ours to an rgba8unorm texture.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ class Postprocess:
     """A layer of kind `postprocess`. on: whether it takes part."""
 
     model: Model
-    moment: Moment = Moment()
+    moment: Moment = field(default_factory=Moment)
     on: bool = True
 
 
@@ -79,6 +79,6 @@ def paste(made: Image, given: Image, result: NDArray[Any], tile: Tile) -> int:
     """Writes a tile's kept pixels to `made` (H, W, 4); how many were not finite, which take those of `given`."""
     (x0, y0), (x1, y1), (x, y) = tile.first, tile.end, tile.origin
     kept = result[0, :, y0 - y : y1 - y, x0 - x : x1 - x].transpose(1, 2, 0).astype(np.float32)
-    fine = np.isfinite(kept).all(axis=2)
+    fine = np.asarray(np.isfinite(kept).all(axis=2))
     made[y0:y1, x0:x1, :3] = np.where(fine[..., None], kept, given[y0:y1, x0:x1])
     return int(fine.size - np.count_nonzero(fine))

@@ -1,8 +1,9 @@
-"""How a picture is cut into what a post-processing network takes, and which pixels are kept of each (docs/generator.md)."""
+"""How a picture is cut into what a post-processing network takes, and what is kept of each (docs/generator.md)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from splatlens.viewer.contract import ImageSize
 
@@ -30,7 +31,7 @@ def spans(length: int, tile: int, overlap: int) -> list[tuple[int, int, int]]:
     step = tile - overlap
     count = 1 if length <= tile else -(-(length - overlap) // step)
     origins = [min(k * step, max(length - tile, 0)) for k in range(count)]
-    borders = [(a + tile + b) // 2 for a, b in zip(origins, origins[1:], strict=False)]
+    borders = [(a + tile + b) // 2 for a, b in pairwise(origins)]
     return list(zip(origins, [0, *borders], [*borders, length], strict=True))
 
 

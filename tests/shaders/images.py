@@ -25,7 +25,10 @@ def random_picture(width: int, height: int, seed: int = 1) -> NDArray[np.float32
 
 
 def prepared(
-    device: wgpu.GPUDevice, picture: NDArray[np.float32], layers: list[tuple[ImageSize, str, str]], max_groups: int = 65535
+    device: wgpu.GPUDevice,
+    picture: NDArray[np.float32],
+    layers: list[tuple[ImageSize, str, str]],
+    max_groups: int = 65535,
 ) -> tuple[Executor, dict[str, Any], NDArray[np.void]]:
     """An executor whose `color` holds a picture, the plan of these layers' passes, and their tiles.
 
@@ -38,7 +41,8 @@ def prepared(
     nothing = {name: [] for name in ("cluster_layers", "record_layers", "spacetime_layers", "gaussian4d_layers")}
     numbers = {"groups": 1, "layers": 1, "width": width, "height": height, "max_groups": max_groups}
     plan = resolve(some, numbers, {**nothing, **lists}, {"color": "rgba32float"})
-    plan["textures"]["color"] = {**plan["textures"]["color"], "usage": [*plan["textures"]["color"]["usage"], "COPY_DST"]}
+    color = plan["textures"]["color"]
+    plan["textures"]["color"] = {**color, "usage": [*color["usage"], "COPY_DST"]}
     executor = Executor(device)
     executor.prepare(plan)
     executor.write("frame", frame_block(viewport=(width, height), background=(*BACKGROUND, 1), max_groups=max_groups))

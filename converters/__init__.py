@@ -160,7 +160,8 @@ def write_splats(
 
 def find_writer(path: Path) -> Format:
     """The format with a writer that a file's name ends with. Raises UnsupportedError."""
-    known = max(FORMATS, key=lambda f: f.matches(path.name))
+    # Of those that write: readers of other kinds of .ply come before the one that does.
+    known = max((f for f in FORMATS if f.written), key=lambda f: f.matches(path.name))
     if path.name.lower().endswith(known.written):
         return known
     writable = ", ".join([".lens", *dict.fromkeys(e for f in FORMATS for e in f.written)])

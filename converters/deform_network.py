@@ -24,7 +24,8 @@ Layer = tuple[F32, F32]
 
 #: Axes of the six planes, in the order of the state dict; axis 3 is time.
 PAIRS = tuple(combinations(range(4), 2))
-#: Columns each head adds to, the option that turns it off, and that option's default (arguments/__init__.py).
+#: Columns each head adds to, the option that turns it off, and that option's default (arguments/__init__.py). A state
+#: dict has all heads, used or not.
 HEADS = {
     "pos_deform": (3, "no_dx", False),
     "scales_deform": (3, "no_ds", False),
@@ -100,12 +101,8 @@ def read_network(path: Path, state: Mapping[str, NDArray[Any]], settings: Mappin
         raise FormatError(
             f"{path}: {_PREFIX}.feature_out.0.weight takes {takes} features, the planes give {features}; {_AGAIN}"
         )
-    heads = {}
-    for name, (columns, option, default) in HEADS.items():
-        there = f"{_PREFIX}.{name}.1.weight" in state
-        off = settings.get(option, default)
-        if off is False and (there or option in settings):
-            heads[name] = tensors.head(name, width, columns)
+    used = [name for name, (_, option, default) in HEADS.items() if settings.get(option, default) is False]
+    heads = {name: tensors.head(name, width, HEADS[name][0]) for name in used}
     masked = f"{_PREFIX}.static_mlp.1.weight" in state
     mask = tensors.head("static_mlp", width, 1) if masked else None
     voxels = _voxels(tensors) if f"{_PREFIX}.empty_voxel.grid" in state and not masked else None
@@ -151,7 +148,7 @@ class _Tensors:
 
 def _numbered(state: Mapping[str, NDArray[Any]], pattern: str) -> list[int]:
     """0, 1, 2 ... as long as a key of the pattern exists."""
-    found = []
+    found: list[int] = []
     for number in count():
         if pattern.format(number) not in state:
             return found

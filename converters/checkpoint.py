@@ -22,13 +22,13 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from splatlens.converters.restricted_pickle import Buildable, Inert, Known, Machine, printable
+from splatlens.converters.restricted_pickle import Bounded, Buildable, Inert, Known, Machine, printable
 from splatlens.viewer.errors import FormatError, LensError, UnsupportedError
 
 #: Largest pickle read from an archive, bytes: 100,000 tensors take some 15 MB.
 MAX_PICKLE = 1 << 26
-#: Tensors of a checkpoint at most, and how deep containers and modules may be nested.
-MAX_TENSORS, MAX_DEPTH = 1 << 17, 64
+#: Objects looked through for tensors at most, and how deep containers and modules may be nested.
+MAX_OBJECTS, MAX_DEPTH = 1 << 20, 64
 #: Elements that a tensor may have beyond those of its storage (stride 0: torch.expand), none of which is ever copied.
 MAX_EXPANDED = 1 << 20
 #: First bytes of a legacy file: protocol 2 and the pickled number 0x1950A86A20F9469CFC6C.
@@ -57,7 +57,8 @@ def read_checkpoint(path: str | Path) -> Any:
     """The object a checkpoint holds.
 
     Tensors and parameters are NumPy arrays (bfloat16 as float32; views that must not be written to), OrderedDicts are
-    dicts, TorchScript modules `Inert` objects with their attributes, dtypes and devices their names. Raises LensError.
+    dicts, TorchScript modules `Inert` objects with their attributes, devices their names, dtypes `Known` names. Raises
+    LensError.
     """
     path = Path(path)
     try:
@@ -86,7 +87,7 @@ def tensors(path: str | Path, value: Any) -> Iterator[tuple[str, NDArray[Any]]]:
     while stack:
         name, item, depth = stack.pop()
         visited += 1
-        if visited > MAX_TENSORS * 8 or depth > MAX_DEPTH:
+        if visited > MAX_OBJECTS or depth > MAX_DEPTH:
             raise FormatError(f"{path}: objects nested without end at {printable(name)!r}; save the state dict alone")
         if isinstance(item, np.ndarray):
             yield name, item
@@ -344,10 +345,12 @@ def _read_legacy(path: Path, file: BinaryIO) -> Any:
     Elements are little-endian on every machine (torch/csrc/serialization.cpp, THPStorage_writeFileRaw).
     """
     file.seek(len(LEGACY_MAGIC))
-    protocol = Machine(f"{path}: protocol", {}).load(file)
+    size = path.stat().st_size
+    bounded = Bounded(file, size)
+    protocol = Machine(f"{path}: protocol", {}).load(bounded)
     if protocol != LEGACY_PROTOCOL:
         raise UnsupportedError(f"{path}: another legacy protocol than {LEGACY_PROTOCOL}; save the file anew")
-    Machine(f"{path}: system", {}).load(file)
+    Machine(f"{path}: system", {}).load(bounded)
     start = file.tell()
     storages: dict[str, _Storage] = {}
 
@@ -361,11 +364,11 @@ def _read_legacy(path: Path, file: BinaryIO) -> Any:
         return found
 
     # The elements stand behind the object that asks for them: it is run once to know them, and once for good.
-    Machine(f"{path}: object", _MENTIONED, persistent=persistent).load(file)
-    keys = Machine(f"{path}: storage keys", {}).load(file)
+    Machine(f"{path}: object", _MENTIONED, persistent=persistent).load(bounded)
+    keys = Machine(f"{path}: storage keys", {}).load(bounded)
     if type(keys) is not list or not all(type(key) is str for key in keys) or sorted(keys) != sorted(storages):
         raise FormatError(f"{path}: the list of storages is not that of the tensors; {_DAMAGED}")
-    at, size = file.tell(), path.stat().st_size
+    at = file.tell()
     for key in keys:
         found = storages[key]
         file.seek(at)
@@ -379,7 +382,7 @@ def _read_legacy(path: Path, file: BinaryIO) -> Any:
         found.read = partial(_legacy_elements, file, found.code, at + 8, end)
         at = end
     file.seek(start)
-    return Machine(f"{path}: object", KNOWN, persistent=persistent).load(file)
+    return Machine(f"{path}: object", KNOWN, persistent=persistent).load(bounded)
 
 
 def _legacy_elements(file: BinaryIO, code: str, start: int, end: int) -> NDArray[Any]:

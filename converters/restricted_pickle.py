@@ -9,7 +9,8 @@ from __future__ import annotations
 import pickletools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from io import BytesIO
+from typing import Any, BinaryIO, cast
 
 from splatlens.viewer.errors import FormatError, UnsupportedError
 
@@ -57,6 +58,26 @@ def printable(text: str) -> str:
     return text.encode("unicode_escape").decode("ascii")[:120]
 
 
+@dataclass(frozen=True)
+class Bounded:
+    """A file that is asked for no more than it has: reading 2^60 bytes of an open file allocates them first.
+
+    size: bytes of the file.
+    """
+
+    file: BinaryIO
+    size: int
+
+    def read(self, count: int) -> bytes:
+        return self.file.read(min(count, max(self.size - self.file.tell(), 0)))
+
+    def readline(self) -> bytes:
+        return self.file.readline()
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+
 @dataclass
 class Machine:
     """Runs one pickle.
@@ -73,10 +94,10 @@ class Machine:
     _marks: list[list[Any]] = field(default_factory=list)
     _memo: dict[int, Any] = field(default_factory=dict)
 
-    def load(self, file: BinaryIO) -> Any:
+    def load(self, file: Bounded | BytesIO) -> Any:
         """The object of the pickle at which `file` stands. Raises FormatError, UnsupportedError."""
         try:
-            for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+            for count, (opcode, argument, _) in enumerate(pickletools.genops(cast(BinaryIO, file))):
                 if count > MAX_OPCODES:
                     raise FormatError(f"{self.where}: over {MAX_OPCODES} pickle opcodes; save the state dict alone")
                 if opcode.name == "STOP":

@@ -1,4 +1,4 @@
-"""Writes checkpoints as torch lays them out, without torch: for tests of exporters, and broken ones for the reader's."""
+"""Writes checkpoints as torch lays them out, without torch: for tests of exporters, and of the reader."""
 
 from __future__ import annotations
 

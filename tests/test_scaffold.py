@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import itertools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def random_run(
         sizes = [inputs, *(hidden,) * depth, outputs]
         return [
             (rng.normal(0, b**-0.5, (a, b)).astype(np.float32), rng.normal(0, 0.3, a).astype(np.float32))
-            for b, a in zip(sizes[:-1], sizes[1:], strict=True)
+            for b, a in itertools.pairwise(sizes)
         ]
 
     size = feature + 3

@@ -56,8 +56,9 @@ def convert(
     for each; a .lens keeps it as the layer's matrix, other formats take similarities. crop: "x,y,z,x,y,z" keeps what
     lies in the box, "x,y,z,radius" in the sphere, new coordinates. max_sh: highest SH degree kept; min_opacity: least
     opacity kept, 0 to 1; dedupe: bitwise copies of a splat are left out. lod: level of a streamed SOG, 0 the finest;
-    as_stored: no turn to the 3DGS frame for SPZ and glTF files whose writer made none. spz_version: 3 or 4. time, controls, tracks: generators and sequences are
-    taken at this moment (seconds; values and names as `Scene.render` has them) and become stored splats.
+    as_stored: no turn to the 3DGS frame for SPZ and glTF files whose writer made none. spz_version: 3 or 4.
+    time, controls, tracks: generators and sequences are taken at this moment (seconds; values and names as
+    `Scene.render` has them) and become stored splats.
     progress hears (what, share done). Raises LensError; nothing is left half-written.
     """
     from splatlens.converters.convert import convert as run

@@ -199,6 +199,10 @@ class Model:
             self._last = given, self._run(given)
         return self._last[1]
 
+    def forget(self) -> None:
+        """The next run runs the model, whatever its feeds."""
+        self._last = None
+
     def _run(self, given: dict[str, Array]) -> dict[str, Array]:
         names = list(self.graph.outputs)
         self.runs += 1

@@ -55,7 +55,13 @@ export class Playable extends EventTarget {
   /** The scene is there, with a player or without one. @protected @param {Player | null} player */
   begin(player) {
     this.#player = player;
-    for (const what of this.#untold.splice(0)) this.tell(what);
+    for (const what of this.#untold.splice(0)) {
+      try {
+        this.tell(what);
+      } catch (error) {
+        reportError(error); // the page's own mistake: the scene is shown all the same
+      }
+    }
   }
 
   /** The scene goes, and may come back as it was: its device was lost. @protected */

@@ -379,7 +379,7 @@ def test_fuzz(tmp_path: Path) -> None:
                 assert str(error).startswith(f"{path}: ")
                 assert str(error).isprintable()
                 outcomes["refused"] += 1
-    assert min(outcomes.values()) > 50, outcomes
+    assert min(outcomes.values()) > 20, outcomes
 
 
 def _changed(rng: random.Random, raw: bytes) -> bytes:

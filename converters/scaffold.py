@@ -106,6 +106,7 @@ def build(model: ScaffoldModel, info: SourceInfo) -> onnx.ModelProto:
     columns = {"means": (mean, 3), "scales": (scale, 3), "quats": (turn, 4), "opacities": (opacity, 1)}
     for name, (value, width) in {**columns, "colors": (color, 3)}.items():
         graph.output(graph.reshape(value, n * k, width), name, (n * k, width))
+    texts = {name: text for name in ("title", "attribution", "licence") if (text := getattr(info, name))}
     low, high = means.min(axis=0).tolist(), means.max(axis=0).tolist()
     contract = Contract(
         "generator",
@@ -116,7 +117,7 @@ def build(model: ScaffoldModel, info: SourceInfo) -> onnx.ModelProto:
         bounds=((low[0], low[1], low[2]), (high[0], high[1], high[2])),
         kernel=Kernel(info.dilation or Kernel().dilation, bool(info.antialias)),
         up=info.up,
-        texts={"source": f"Scaffold-GS, {n} anchors of {k}"},
+        texts={"source": f"Scaffold-GS, {n} anchors of {k}", **texts},
     )
     return graph.model(contract)
 

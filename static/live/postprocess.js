@@ -7,10 +7,7 @@ import { imageLists } from "./tiles.js";
 /** @typedef {import("../plan.js").Plan} Plan */
 /** @typedef {import("./tiles.js").ImageLayer} ImageLayer */
 /** @typedef {import("./tiles.js").ImageLists} ImageLists */
-/**
- * The moment, and `off`: indices of layers that take no part.
- * @typedef {{seconds: number, controls: Record<number, Record<string, number>>, tracks: Record<number, string | null>, off?: Record<number, boolean>}} LiveState
- */
+/** @typedef {import("./live.js").LiveState} LiveState */
 /**
  * index: of the scene's layer. run: queues one run of the network on our own buffers, whose tensors are [1, 3, size[1], size[0]]; it
  * resolves when the run is submitted, and rejects where the network fails.

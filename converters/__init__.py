@@ -85,7 +85,7 @@ def find_format(path: Path) -> Format:
         raise LensError(f"{path}: cannot read: {error.strerror or error}") from error
     if path.is_dir():
         raise FormatError(model_folder.describe(path, tuple(e for known in FORMATS for e in known.extensions)))
-    known = max(FORMATS, key=lambda f: f.matches(path.name))
+    known = max(FORMATS, key=lambda f: (f.matches(path.name), not f.live))
     if known.matches(path.name):  # the reader itself says best what is wrong with a file of its name
         return known
     extensions = ", ".join(dict.fromkeys(e for known in FORMATS for e in known.extensions))
@@ -160,9 +160,9 @@ def write_splats(
 
 def find_writer(path: Path) -> Format:
     """The format with a writer that a file's name ends with. Raises UnsupportedError."""
-    # Of those that write: readers of other kinds of .ply come before the one that does.
-    known = max((f for f in FORMATS if f.written), key=lambda f: f.matches(path.name))
+    # Of equal endings the one that is written: readers of other kinds of .ply come before it.
+    known = max(FORMATS, key=lambda f: (f.matches(path.name), f.write is not None))
     if path.name.lower().endswith(known.written):
         return known
-    writable = ", ".join([".lens", *dict.fromkeys(e for f in FORMATS for e in f.written)])
+    writable = ", ".join([".lens", ".onnx (generators)", *dict.fromkeys(e for f in FORMATS for e in f.written)])
     raise UnsupportedError(f"{path}: cannot write {path.suffix or 'a file without extension'}; writable are {writable}")

@@ -388,7 +388,7 @@ def _same(a: dict[str, NDArray[Any]], b: dict[str, NDArray[Any]]) -> bool:
     return all(np.array_equal(a[k], b[k], equal_nan=a[k].dtype.kind == "f") for k in a)
 
 
-def _count(rows: NDArray[np.bool_]) -> str:
+def _count(rows: Any) -> str:
     return f"{int(np.count_nonzero(rows)):,} of {len(rows):,}"
 
 

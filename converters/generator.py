@@ -208,4 +208,6 @@ FORMAT: Format = Format(
     open_onnx,
     live=True,
     reads="models with a contract ([generator](generator.md)), and Visionary's",
+    writes="one generator or network alone, with its contract",
+    loses="everything but one model: no splats beside it, no place in the scene",
 )

@@ -52,6 +52,9 @@ export class Playable extends EventTarget {
   /** What a frame is drawn from. @protected */
   get live() { return this.#player?.state; }
 
+  /** @protected @param {string} type @param {unknown} detail */
+  emit(type, detail) { this.dispatchEvent(new CustomEvent(type, { detail })); }
+
   /** The scene is there, with a player or without one. @protected @param {Player | null} player */
   begin(player) {
     this.#player = player;

@@ -39,12 +39,22 @@ export async function openSession(src, { canvas, signal, received, view: wanted,
     signal.throwIfAborted();
     const context = /** @type {GPUCanvasContext | null} */ (canvas.getContext("webgpu"));
     if (!context) throw new GpuError("refused", "no webgpu context on the canvas");
-    const own = view;
+    const made = view;
     return {
       device, scene, view, player, context,
+      /**
+       * Sets the background. @param {string} color of CSS, "transparent" or "scene" @param {(color: string) => number[]} show colours what
+       *   is behind the picture; rgb 0..1 @returns {number[]} rgba of the frames
+       */
+      paint(color, show) {
+        const clear = color === "transparent", own = color === "scene";
+        context.configure({ device, format: navigator.gpu.getPreferredCanvasFormat(), alphaMode: clear ? "premultiplied" : "opaque" });
+        const shown = show(own ? `rgb(${scene.background.map((c) => Math.round(c * 255)).join(" ")})` : color);
+        return clear ? [0, 0, 0, 0] : [...(own ? scene.background : shown), 1];
+      },
       close() {
         player?.destroy();
-        own.destroy();
+        made.destroy();
         context.unconfigure();
         release();
       },

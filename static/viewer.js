@@ -29,14 +29,13 @@ import { createUi, loadingText } from "./ui.js";
 /** @typedef {import("./scene_view.js").OpenScene} OpenScene */
 
 /** Small screens mean small memory: splats drawn, and bytes of GPU memory for them. */
-const MODEST = matchMediaSafe("(max-width: 820px), (pointer: coarse)");
-const STILL = matchMediaSafe("(prefers-reduced-motion: reduce)");
+const MODEST = media("(max-width: 820px), (pointer: coarse)"), STILL = media("(prefers-reduced-motion: reduce)");
 const BUDGET = MODEST ? 600_000 : 2_000_000, MEMORY = MODEST ? 96 << 20 : 384 << 20;
 /** A device lost this often within a minute is not restarted by itself. */
 const LOSSES = 3, LOSS_MINUTE = 60_000;
 
 /** @param {string} query */
-function matchMediaSafe(query) {
+function media(query) {
   return typeof matchMedia === "function" && matchMedia(query).matches;
 }
 
@@ -150,7 +149,7 @@ export class Viewer extends Playable {
   /** @param {string} color */
   set background(color) {
     this.#options.background = color;
-    if (this.#session) this.#configure(this.#session);
+    if (this.#session) this.#ground = this.#session.paint(color, this.#ui.ground);
     this.#changed();
   }
   get background() { return this.#options.background ?? "scene"; }
@@ -217,7 +216,7 @@ export class Viewer extends Playable {
     this.#progress(null);
     const { signal } = this.#opening;
     // Not at once: who made the viewer in this task listens from the next line on.
-    queueMicrotask(() => { if (!signal.aborted) this.#emit("loading", { src: this.#options.src }); });
+    queueMicrotask(() => { if (!signal.aborted) this.emit("loading", { src: this.#options.src }); });
     this.#open(signal).catch((error) => { if (!signal.aborted) this.#fail(error); });
   }
 
@@ -241,24 +240,16 @@ export class Viewer extends Playable {
       player: {
         ui: this.#ui, shown: player, playback: { autoplay, time, speed, loop }, still: STILL, hash: () => this.moment,
         changed: () => this.#changed(),
-        emit: (type, detail) => this.#emit(type, detail),
+        emit: (type, detail) => this.emit(type, detail),
       },
     });
     if (signal.aborted) return session.close();
     this.#session = session;
-    this.#configure(session);
+    this.#ground = session.paint(this.background, this.#ui.ground);
     this.#describe(session.scene);
     session.device.lost.then((info) => { if (this.#session === session) this.#lost(info.message || info.reason); });
     this.#changed();
     this.begin(session.player);
-  }
-
-  /** @param {Session} session */
-  #configure({ device, context, scene }) {
-    const { background } = this, clear = background === "transparent";
-    context.configure({ device, format: navigator.gpu.getPreferredCanvasFormat(), alphaMode: clear ? "premultiplied" : "opaque" });
-    const color = this.#ui.ground(background === "scene" ? `rgb(${scene.background.map((c) => Math.round(c * 255)).join(" ")})` : background);
-    this.#ground = clear ? [0, 0, 0, 0] : [...(background === "scene" ? scene.background : color), 1];
   }
 
   /** @param {OpenScene} scene */
@@ -279,7 +270,7 @@ export class Viewer extends Playable {
   #move(pose) {
     this.#pose = pose;
     this.#changed();
-    this.#emit("camerachange", { camera: this.camera });
+    this.emit("camerachange", { camera: this.camera });
   }
 
   /** @param {number} x @param {number} y CSS pixels */
@@ -346,7 +337,7 @@ export class Viewer extends Playable {
       this.#first();
       if (frames !== this.frames || !drawn.settled || this.#settled) return;
       this.#settled = true;
-      this.#emit("settled", this.stats);
+      this.emit("settled", this.stats);
     });
   }
 
@@ -355,7 +346,7 @@ export class Viewer extends Playable {
     if (this.#state !== "loading") return;
     this.#state = "ready";
     this.#ui.ready(true);
-    this.#emit("ready", { info: this.info, camera: this.camera });
+    this.emit("ready", { info: this.info, camera: this.camera });
   }
 
   #arriving() {
@@ -365,7 +356,7 @@ export class Viewer extends Playable {
   /** @param {number | null} share */
   #progress(share) {
     this.#ui.progress(share, this.#state === "loading" ? loadingText(this.#options.name, this.#received) : "");
-    this.#emit("progress", { bytes: this.#received, share });
+    this.emit("progress", { bytes: this.#received, share });
   }
 
   /** @param {unknown} error from a request for a part of the scene */
@@ -404,12 +395,7 @@ export class Viewer extends Playable {
       this.#losses = [];
       this.#reopen();
     });
-    this.#emit("error", { kind, message: message.title, error });
-  }
-
-  /** @param {string} type @param {unknown} detail */
-  #emit(type, detail) {
-    this.dispatchEvent(new CustomEvent(type, { detail }));
+    this.emit("error", { kind, message: message.title, error });
   }
 }
 

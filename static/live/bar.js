@@ -39,7 +39,10 @@ export function createBar(playback, panel) {
   more.setAttribute("aria-expanded", "false");
   more.setAttribute("aria-controls", panel.element.id);
   more.addEventListener("click", () => panel.open(!panel.isOpen));
-  panel.onOpen = (open) => more.setAttribute("aria-expanded", String(open));
+  panel.onOpen = (open) => {
+    more.setAttribute("aria-expanded", String(open));
+    more.classList.remove("warn");
+  };
 
   play.addEventListener("click", () => playback.playing ? playback.pause() : playback.play());
   loop.addEventListener("click", () => { playback.loop = !playback.loop; });
@@ -101,6 +104,11 @@ export function createBar(playback, panel) {
     element: bar,
     /** @param {string} type of the event that says what has changed */
     update(type) { if (type !== "controlchange") update(); },
+    /** There is something new to read in the panel. */
+    warn() {
+      update();
+      more.classList.toggle("warn", !panel.isOpen);
+    },
     remove() { bar.remove(); },
   };
 }

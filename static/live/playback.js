@@ -52,6 +52,8 @@ export function createPlayback(live, { changed, emit }, options = {}) {
   for (const t of tracks) state.tracks[t.layer] ??= t.name;
   for (const c of controls) (state.controls[c.layer] ??= {})[c.name] = c.value;
   const first = { ...state.tracks };
+  /** A time past the end, for a scene whose duration is not known before its first frame: that of its tracks. @type {number | null} */
+  let late = null;
   let told = layers.map((l) => l.state).join();
 
   /** @param {boolean} moved whether the picture is another one */
@@ -97,7 +99,14 @@ export function createPlayback(live, { changed, emit }, options = {}) {
     if (live.duration === clock.duration) return;
     const before = clock.seconds;
     clock.duration = live.duration;
+    if (late !== null) seek(late);
     timeChanged(before !== clock.seconds);
+  }
+
+  /** @param {number} to seconds */
+  function seek(to) {
+    clock.seek(to);
+    late = to > clock.duration ? to : null;
   }
 
   /** @param {boolean} on */
@@ -112,7 +121,7 @@ export function createPlayback(live, { changed, emit }, options = {}) {
     state,
     get time() { return clock.seconds; },
     set time(to) {
-      clock.seek(to);
+      seek(to);
       timeChanged(clock.seconds !== state.seconds);
     },
     get duration() { return clock.duration; },
@@ -186,6 +195,7 @@ export function createPlayback(live, { changed, emit }, options = {}) {
     /** Moves on by what has passed, once every layer has loaded; true while there is more to come. @param {number} seconds */
     step(seconds) {
       if (!clock.playing || layers.some((l) => l.state === "loading")) return false;
+      late = null;
       if (clock.step(seconds)) timeChanged(true);
       return clock.playing;
     },
@@ -219,7 +229,7 @@ export function createPlayback(live, { changed, emit }, options = {}) {
     }
     clock.loop = moment.loop ?? loops;
     if (moment.t !== null) {
-      clock.seek(moment.t);
+      seek(moment.t);
       if (moment.play && !quiet) clock.play();
       else clock.pause();
     }
@@ -231,7 +241,7 @@ export function createPlayback(live, { changed, emit }, options = {}) {
    * @param {string} hash @param {boolean} still whether nothing may play by itself
    */
   function start(hash, still) {
-    if (options.time) clock.seek(options.time);
+    if (options.time) seek(options.time);
     if (options.autoplay !== false && !still) clock.play();
     apply(hash, still);
   }

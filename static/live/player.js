@@ -87,8 +87,8 @@ export async function createPlayer(live, { ui, shown, still, hash, changed, emit
     /** Says something once, and keeps it in the panel. @param {string} text */
     notice(text) {
       ui.toast(text, NOTICE_SECONDS);
-      panel.notice(text);
-      bar.update("livechange");
+      if (!playback.layers.some((l) => l.error === text)) panel.notice(text); // there already
+      bar.warn();
     },
     destroy() {
       observer.disconnect();

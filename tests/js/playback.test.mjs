@@ -200,3 +200,17 @@ test("a scene all of whose layers play once does not start again", () => {
   for (let i = 0; i < 5; i++) playback.step(1);
   assert.deepEqual([playback.time, playback.playing], [4, false]);
 });
+
+test("a time past the end of the first track waits for the track that has it", () => {
+  const live = scene();
+  live.duration = 1;
+  const playback = createPlayback(live, { changed() {}, emit() {} });
+  playback.start("#t=2.5&track.0=run", false);
+  assert.equal(playback.time, 1);
+  live.duration = 3; // once a frame was drawn with that track
+  playback.sync();
+  assert.equal(playback.time, 2.5);
+  live.duration = 4;
+  playback.sync();
+  assert.equal(playback.time, 2.5);
+});

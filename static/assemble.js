@@ -141,8 +141,8 @@ export function createAssembler(layout) {
         lists.generated_outputs.push(...layer.words.map((words) => ({ words })));
         lists.generated_layers.push(entry);
         const [low, high] = layer.box ? depthBounds(m, layer.box, 0) : [options.near, FARTHEST];
-        nearest = Math.min(nearest, low);
-        farthest = Math.max(farthest, high);
+        nearest = count ? Math.min(nearest, low) : nearest; // before its first run there is no row
+        farthest = count ? Math.max(farthest, high) : farthest;
         first += count;
         return;
       }

@@ -23,13 +23,16 @@ const devices = new WeakMap();
 /** Larger buffers than WebGPU's defaults where the adapter has them; never required. */
 const LARGER = /** @type {const} */ (["maxStorageBufferBindingSize", "maxBufferSize"]);
 
+/** Used where the adapter has them: the first by drawing, the second by models in float16. */
+const FEATURES = /** @type {const} */ (["float32-blendable", "shader-f16"]);
+
 /** @param {GPU} gpu @returns {Promise<Shared>} */
 async function request(gpu) {
   const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
   if (!adapter) throw new GpuError("adapter");
   const device = await adapter.requestDevice({
     requiredLimits: Object.fromEntries(LARGER.map((name) => [name, adapter.limits[name]])),
-    requiredFeatures: /** @type {GPUFeatureName[]} */ (["float32-blendable"].filter((f) => adapter.features.has(f))),
+    requiredFeatures: FEATURES.filter((f) => adapter.features.has(f)),
   }).catch((error) => { throw new GpuError("refused", error); });
   return { device, users: 0 };
 }

@@ -7,7 +7,7 @@ import { createLayerPages } from "./layer_pages.js";
 import { constantOf } from "./layout.js";
 import { openLens } from "./lens.js";
 import { Cutter, cutView } from "./lod.js";
-import { createPlanner } from "./plan.js";
+import { createPlanner, resolve } from "./plan.js";
 import { createStream } from "./stream.js";
 
 /** @typedef {import("./camera.js").Camera} Camera */
@@ -15,15 +15,21 @@ import { createStream } from "./stream.js";
 /** @typedef {import("./lens.js").Lens} Lens */
 /** @typedef {import("./plan.js").Frame} Frame */
 /** @typedef {import("./layout.js").Layout} Layout */
+/** @typedef {import("./live/live.js").Live} Live */
 /**
  * memory: bytes of GPU memory for splats. threshold: pixels of error below which nothing is refined. target: the camera, and the
  * splats it may spend, for which to fetch; null while unknown. changed: the picture is out of date. trouble: failures in a row, 0
  * once over. failed: a part that cannot be read. broken: nothing can be drawn, for the device fails or the root cannot be read.
+ * notice: one line about a layer that is not drawn, or not as it should be.
  * @typedef {{format: GPUTextureFormat, memory: number, threshold?: number, target: () => Target | null, changed: () => void,
- *   trouble: (failures: number) => void, failed: (error: unknown) => void, broken: (error: unknown) => void}} ViewOptions
+ *   trouble: (failures: number) => void, failed: (error: unknown) => void, broken: (error: unknown) => void, notice?: (text: string) => void}} ViewOptions
  */
-/** @typedef {{camera: Camera, budget: number}} Target */
-/** splats: drawn; settled: nothing more will arrive for this view; progress: share of what it needs, 0..1. @typedef {{splats: number, settled: boolean, progress: number}} Drawn */
+/** live: what time and controls are set to. @typedef {{camera: Camera, budget: number, live?: import("./live/live.js").LiveState}} Target */
+/**
+ * splats: drawn; settled: nothing more will arrive for this view; progress: share of what it needs, 0..1; submitted: when all of it is
+ * with the GPU, where that takes longer than the call.
+ * @typedef {{splats: number, settled: boolean, progress: number, submitted?: Promise<void>}} Drawn
+ */
 /** @typedef {Awaited<ReturnType<typeof createSceneView>>} SceneView */
 /** centre, radius: of the ball around the splats' centres. @typedef {Awaited<ReturnType<typeof openScene>>} OpenScene */
 
@@ -32,6 +38,8 @@ const BUNDLE = new URL("../shaders/bundle.json", import.meta.url), LIVE_BUNDLE =
 const THRESHOLD = 1;
 /** Slots a page takes at most, when its own number is not known yet. */
 const PAGE_SLOTS = 16;
+/** Kinds of layers that give splats; a picture needs one of them. */
+const SPLAT_KINDS = ["splats", "generator", "sequence"], LIVE_KINDS = ["generator", "sequence", "postprocess"];
 /** Coefficients of one splat's SH are packed in this many words, by degree. @param {Layout} layout @param {number} degree */
 const shWords = (layout, degree) => degree ? constantOf(layout, `SH_WORDS_${degree}`) : 0;
 
@@ -68,7 +76,7 @@ export async function openScene(source, signal) {
   const decoder = createDecoder();
   signal.addEventListener("abort", () => decoder.destroy());
   const lens = await openLens(source.getBytes, { name: source.name, size: source.size, decoder, signal });
-  if (!lens.layers.some((l) => l.splats)) throw new UnsupportedError(`${lens.name}: none of its layers (${lens.layers.map((l) => l.kind).join(", ")}) can be drawn by this version`);
+  if (!lens.layers.some((l) => SPLAT_KINDS.includes(l.kind))) throw new UnsupportedError(`${lens.name}: none of its layers (${lens.layers.map((l) => l.kind).join(", ")}) can be drawn by this version`);
   const { up, background, camera, bounds } = lens.scene;
   const centre = /** @type {Vec3} */ (bounds ? bounds[0].map((low, i) => (low + bounds[1][i]) / 2) : [0, 0, 0]);
   const radius = bounds ? Math.hypot(...bounds[0].map((low, i) => bounds[1][i] - low)) / 2 || 1 : 1;
@@ -82,9 +90,9 @@ export async function openScene(source, signal) {
 /**
  * @param {Lens} lens @param {GPUDevice} device @param {Awaited<ReturnType<typeof fetchFrame>>} frame @param {ViewOptions} options
  */
-async function createSceneView(lens, device, { layout, pipeline, files }, { format, memory, threshold = THRESHOLD, target, changed, trouble, failed, broken }) {
+async function createSceneView(lens, device, { layout, pipeline, files }, { format, memory, threshold = THRESHOLD, target, changed, trouble, failed, broken, notice = () => {} }) {
   const executor = new Executor(device, { load: shaderLoader(files), canvasFormat: format, onError: broken });
-  const planner = createPlanner(pipeline, layout, { color: targetFormat(device) }), assemble = createAssembler(layout), cutter = new Cutter();
+  const formats = { color: targetFormat(device) }, planner = createPlanner(pipeline, layout, formats), assemble = createAssembler(layout), cutter = new Cutter();
   const slotWords = constantOf(layout, "SLOT_WORDS"), group = constantOf(layout, "GROUP");
   const drawable = lens.layers.flatMap((layer) => layer.splats ? [{ layer, pages: layer.splats }] : []);
   const all = drawable.reduce((n, d) => n + d.pages.clusters, 0);
@@ -104,6 +112,30 @@ async function createSceneView(lens, device, { layout, pipeline, files }, { form
   /** The last cut, what it was made for and what it lacks; null when something arrived since. @type {{key: string, cut: import("./lod.js").Cut, keys: string[]} | null} */
   let current = null;
   let seen = "";
+  /** @type {Live | null} */
+  let live = null;
+  const abort = new AbortController();
+
+  /** Makes the buffers and compiles the stages of a frame with these lists. @param {Record<string, import("./plan.js").Entry[]>} lists */
+  async function compile(lists) {
+    const numbers = { groups: 1, layers: 1, width: 1, height: 1, max_groups: device.limits.maxComputeWorkgroupsPerDimension };
+    const plan = resolve(pipeline, layout, numbers, { ...emptyLists(), ...lists }, formats);
+    executor.prepare(plan);
+    await executor.compile(plan);
+  }
+
+  /** The part of the scene that is made anew each moment; its modules are fetched by scenes that have one. @returns {Promise<Live | null>} */
+  async function openLive() {
+    if (!lens.layers.some((l) => LIVE_KINDS.includes(l.kind))) return null;
+    try {
+      const { createLive } = await import("./live/live.js");
+      return await createLive(lens, { executor, layout, compile, changed, notice, signal: abort.signal });
+    } catch (error) {
+      if (!layers.length) throw error;
+      failed(error);
+      return null;
+    }
+  }
 
   /** One request: `layer:page` of geometry, `layer:page:sh` of its SH. @param {string} key @param {AbortSignal} signal */
   async function load(key, signal) {
@@ -140,6 +172,7 @@ async function createSceneView(lens, device, { layout, pipeline, files }, { form
 
   /** The cut for a camera, and the requests it leads to. @param {Target} target */
   function choose({ camera, budget }) {
+    budget -= live?.rows ?? 0;
     const view = camera.worldToCamera.join(), key = `${view} ${camera.width} ${camera.height} ${camera.fx} ${budget}`;
     if (current?.key === key) return current;
     if (view !== seen) refused.clear();
@@ -172,37 +205,47 @@ async function createSceneView(lens, device, { layout, pipeline, files }, { form
   try {
     // Everything a frame needs, before the first one: buffers, so that pages can be written, and pipelines.
     const lists = { ...emptyLists(), cluster_layers: layers.map((l) => ({ groups: 1, slots: l.pool.capacity, sh_slot_words: shWords(layout, l.pages.shDegree) * group })) };
-    const first = planner({ groups: layers.length, layers: layers.length, width: 1, height: 1, max_groups: device.limits.maxComputeWorkgroupsPerDimension }, lists);
+    const first = planner({ groups: layers.length, layers: Math.max(1, layers.length), width: 1, height: 1, max_groups: device.limits.maxComputeWorkgroupsPerDimension }, lists);
     executor.prepare(first);
     stream.want(layers.map((_, k) => `${k}:0`)); // while the pipelines compile
-    await executor.compile(first);
+    [live] = await Promise.all([openLive(), executor.compile(first)]);
+    live?.load();
   } catch (error) {
     destroyed = true;
+    abort.abort();
     stream.destroy();
     executor.destroy();
     throw error;
   }
 
   return {
-    get splats() { return current?.cut.splats ?? 0; },
+    /** What is made anew each moment; null where the scene has nothing of the kind. */
+    get live() { return live; },
+    get splats() { return (current?.cut.splats ?? 0) + (live?.rows ?? 0); },
     retry: () => stream.retry(),
 
     /**
-     * Draws a frame, or nothing while there is nothing to draw.
+     * Draws a frame, or nothing while there is nothing to draw or a model is at it.
      * @param {Target} target @param {number[]} ground rgba, 0..1 @param {() => GPUTexture} texture
      * @returns {Drawn | null}
      */
     draw(target, ground, texture) {
-      const { camera } = target, { cut, keys } = choose(target);
-      const settled = keys.length === 0 && stream.inFlight === 0;
-      if (settled) done = 0;
-      if (layers.every((l) => l.pool.size === 0)) return null;
-      const made = assemble(camera, { ...RENDER_DEFAULTS, background: ground }, layers.map((l) => l.draws()), device.limits.maxComputeWorkgroupsPerDimension);
-      const plan = planner(made.numbers, made.lists);
+      const { camera } = target, ready = live?.update(target.live, camera) ?? "settled", { cut, keys } = choose(target);
+      const arrived = keys.length === 0 && stream.inFlight === 0, settled = arrived && ready === "settled" && !live?.loading;
+      if (arrived) done = 0;
+      if (ready === "wait" || (layers.every((l) => l.pool.size === 0) && !live?.drawable)) return null;
+      const moving = live?.draws(), streamed = layers.map((l) => l.draws());
+      const draws = lens.layers.flatMap(({ index }) => /** @type {import("./assemble.js").Draws[]} */ (moving?.get(index) ?? streamed.filter((_, k) => layers[k].layer.index === index)));
+      const made = assemble(camera, { ...RENDER_DEFAULTS, background: ground }, draws, device.limits.maxComputeWorkgroupsPerDimension);
+      const images = live?.images(camera), plan = planner(made.numbers, { ...made.lists, ...images?.lists });
       executor.prepare(plan);
       for (const name in made.uploads) executor.write(name, /** @type {Uint8Array<ArrayBuffer>} */ (made.uploads[name].bytes));
-      executor.run(plan, texture());
-      return { splats: cut.splats, settled, progress: settled ? 1 : done / (done + keys.length + 1e-9) };
+      const look = settled && live?.watch();
+      const submitted = images?.draw(plan, texture);
+      if (!images) executor.run(plan, texture());
+      live?.after(camera, look || []);
+      const share = arrived ? Number(!live?.loading) : done / (done + keys.length + 1e-9);
+      return { splats: cut.splats + (live?.rows ?? 0), settled, progress: Math.min(share, settled ? 1 : 0.99), submitted };
     },
 
     /**
@@ -219,13 +262,19 @@ async function createSceneView(lens, device, { layout, pipeline, files }, { form
         const { view, eye } = layerView(camera, l.layer.transform), d = unproject(view, ray);
         for (const c of l.drawn) best = Math.min(best, crossing(eye, d, l.box, 6 * c));
       }
+      for (const { transform, box } of live?.boxes ?? []) {
+        const { view, eye } = layerView(camera, transform);
+        best = Math.min(best, crossing(eye, unproject(view, ray), box, 0));
+      }
       return best < Infinity ? /** @type {Vec3} */ (position.map((p, i) => p + best * world[i])) : null;
     },
 
     destroy() {
       if (destroyed) return;
       destroyed = true;
+      abort.abort();
       stream.destroy();
+      live?.destroy();
       executor.destroy();
     },
   };

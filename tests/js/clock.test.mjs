@@ -1,6 +1,7 @@
 // The clock of a scene: seconds that play, rest, are sought and start again.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { timeText } from "../../static/live/bar.js";
 import { createClock } from "../../static/live/clock.js";
 
 test("it moves only while it plays, by what has passed times its speed", () => {
@@ -91,4 +92,13 @@ test("without a duration there is nothing to play; a shorter one holds its time"
   clock.duration = 0;
   assert.equal(clock.seconds, 0);
   assert.ok(!clock.playing);
+});
+
+test("seconds are written as fine as the scene is short", () => {
+  assert.equal(timeText(1.256, 4), "1.26");
+  assert.equal(timeText(0, 59.9), "0.00");
+  assert.equal(timeText(59.96, 60), "0:59.9");
+  assert.equal(timeText(65.25, 599), "1:05.2");
+  assert.equal(timeText(600, 600), "10:00");
+  assert.equal(timeText(3599.9, 4000), "59:59");
 });

@@ -123,6 +123,10 @@ test("tracks and networks are chosen by name and index", () => {
   assert.ok(!playback.layers[2].on);
   playback.setLayer(3, true);
   assert.deepEqual(playback.state.off, {});
+  const before = events.length;
+  playback.setLayer(3, true);
+  playback.setTrack(null);
+  assert.equal(events.length, before, "what is so already changes nothing");
   for (const index of [0, 2, 9]) assert.throws(() => playback.setLayer(index, false), /no post-processing/);
   live.duration = 2;
   playback.time = 3;

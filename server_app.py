@@ -36,9 +36,10 @@ CROSS_ORIGIN = {
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
 ISOLATED = {"Cross-Origin-Embedder-Policy": "require-corp"}
-#: Scripts, styles and data from this origin only, nothing inline. blob: is for dropped files and pictures.
+#: Scripts, styles and data from this origin only, nothing inline. blob: is for dropped files and pictures,
+#: 'wasm-unsafe-eval' for onnxruntime-web, which runs generators.
 PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self' blob:; "
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self' blob:; "
     "worker-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors "
 )
 

@@ -31,15 +31,26 @@ CLIENT_SUFFIXES = (".js", ".mjs", ".css", ".json", ".wgsl", ".wasm", ".svg")
 ELSEWHERE = ("embed.js", "element.js", "decode_worker.js")
 #: Folders of what pages import only when a scene needs it.
 ON_DEMAND = ("static/live/", "static/vendor/")
+#: What others wrote, already without comments: sent as it is.
+VENDOR = "static/vendor/"
+#: Suffix of files that are stored as they are sent: gzip -9 of onnxruntime-web's 27 MB takes 5 to 12 seconds.
+PACKED = ".gz"
 
 
 @dataclass(frozen=True)
 class Asset:
-    """body: as on disk, JavaScript without comments and types. gzipped: the same at level 9. mime: content type."""
+    """plain: as on disk, JavaScript without comments and types; None for what is kept only packed. mime: content type.
 
-    body: bytes
+    gzipped: the same at level 9.
+    """
+
+    plain: bytes | None
     gzipped: bytes
     mime: str
+
+    @property
+    def body(self) -> bytes:
+        return gzip.decompress(self.gzipped) if self.plain is None else self.plain
 
 
 @dataclass(frozen=True)
@@ -58,15 +69,25 @@ class Client:
 
 def load_client(static: Path = STATIC, shaders: Path = SHADERS) -> Client:
     """Read the client from disk. A change on disk shows after the next start, under another hash."""
-    digest, bodies = hashlib.sha256(), {}
+    digest, bodies, packed = hashlib.sha256(), {}, {}
     for folder, prefix in ((static, "static"), (shaders, "shaders")):
-        for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in CLIENT_SUFFIXES):
+        for path in sorted(p for p in folder.rglob("*") if p.is_file() and _suffix(p) in CLIENT_SUFFIXES):
             name, body = f"{prefix}/{path.relative_to(folder).as_posix()}", path.read_bytes()
             digest.update(f"{name}\0{len(body)}\0".encode() + body)
-            bodies[name] = slim_script(body.decode()).encode() if path.suffix in (".js", ".mjs") else body
+            if path.suffix == PACKED:
+                packed[name.removesuffix(PACKED)] = body
+            else:
+                script = path.suffix in (".js", ".mjs") and not name.startswith(VENDOR)
+                bodies[name] = slim_script(body.decode()).encode() if script else body
     bodies |= shader_bundles({n.removeprefix("shaders/"): b for n, b in bodies.items() if n.startswith("shaders/")})
     files = {n: Asset(b, gzip.compress(b, 9, mtime=0), MIME_TYPES[Path(n).suffix]) for n, b in bodies.items()}
+    files |= {n: Asset(None, b, MIME_TYPES[Path(n).suffix]) for n, b in packed.items()}
     return Client(digest.hexdigest()[:16], files)
+
+
+def _suffix(path: Path) -> str:
+    """`.wasm` of `name.wasm` and of `name.wasm.gz`."""
+    return Path(path.stem).suffix if path.suffix == PACKED else path.suffix
 
 
 def shader_bundles(bodies: dict[str, bytes]) -> dict[str, bytes]:

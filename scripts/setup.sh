@@ -58,14 +58,29 @@ setup_python() {
   mkdir -p .venv/typing && ln -sfn ../.. .venv/typing/splatlens
 }
 
+# The two files of onnxruntime-web that pages load to run generators, of the version that package.json names. The second
+# is kept as it is sent: packing its 27 MB takes seconds, which the server has not.
+vendor_runtime() {
+  local from=node_modules/onnxruntime-web/dist to=static/vendor/onnxruntime
+  local script=ort.webgpu.bundle.min.mjs wasm=ort-wasm-simd-threaded.asyncify.wasm
+  [ -f "$from/$script" ] && [ -f "$from/$wasm" ] || stop "onnxruntime-web has no $script and $wasm" "remove node_modules, then run make again"
+  cmp -s "$from/$script" "$to/$script" && gzip -dc "$to/$wasm.gz" 2>/dev/null | cmp -s - "$from/$wasm" && return
+  say "copying onnxruntime-web to $to"
+  cp "$from/$script" "$to/$script"
+  gzip -9nc "$from/$wasm" >"$to/$wasm.gz.part" && mv "$to/$wasm.gz.part" "$to/$wasm.gz"
+}
+
 setup_node() {
   command -v node >/dev/null && command -v npm >/dev/null || {
     [ "$(distribution)" = debian ] && apt_install nodejs npm
   } || stop "node and npm are missing" "install Node.js 18 or later: https://nodejs.org"
   node -e 'process.exit(process.versions.node.split(".")[0] < 18 ? 1 : 0)' ||
     stop "node $(node --version) is too old" "install Node.js 18 or later: https://nodejs.org"
-  say "installing the type checker (npm ci)"
-  npm ci --silent --no-fund --no-audit || stop "npm ci failed, see above" "check the network or the npm registry, then run make again"
+  say "installing the type checker and onnxruntime-web (npm ci)"
+  # Without install scripts: none of these packages needs one.
+  npm ci --silent --ignore-scripts --no-fund --no-audit ||
+    stop "npm ci failed, see above" "check the network or the npm registry, then run make again"
+  vendor_runtime
 }
 
 # An OpenGL adapter draws too, but what Chromium's packages bring along of Mesa is that and not Vulkan: the tests want the latter.

@@ -15,7 +15,7 @@ export const addressOf = (src) => src instanceof Blob ? "this file" : new URL(St
 /**
  * @param {Src} src
  * @param {{canvas: HTMLCanvasElement, signal: AbortSignal, received: (bytes: number) => void,
- *   view: Omit<import("./scene_view.js").ViewOptions, "format"> & {notice: (text: string) => void}, opened: (scene: OpenScene) => void,
+ *   view: Omit<import("./scene_view.js").ViewOptions, "format">, opened: (scene: OpenScene) => void,
  *   player: import("./live/player.js").PlayerOptions}} options opened: the file's head is read, nothing is drawn yet
  */
 export async function openSession(src, { canvas, signal, received, view: wanted, opened, player: playing }) {
@@ -34,8 +34,7 @@ export async function openSession(src, { canvas, signal, received, view: wanted,
     opened(scene);
     view = await scene.createView(device, { ...wanted, format: navigator.gpu.getPreferredCanvasFormat() });
     signal.throwIfAborted();
-    const { live } = /** @type {{live?: import("./live/playback.js").Live | null}} */ (view);
-    if (live) player = await (await import("./live/player.js")).createPlayer(live, playing);
+    if (view.live) player = await (await import("./live/player.js")).createPlayer(view.live, playing);
     signal.throwIfAborted();
     const context = /** @type {GPUCanvasContext | null} */ (canvas.getContext("webgpu"));
     if (!context) throw new GpuError("refused", "no webgpu context on the canvas");

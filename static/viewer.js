@@ -327,12 +327,12 @@ export class Viewer extends Playable {
     const { view, device, context } = session;
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     const drawn = view.draw(target, this.#ground, () => context.getCurrentTexture());
-    if (!drawn) return null; // nothing has arrived yet
-    this.frames++;
     session.player?.sync();
+    if (!drawn) return null; // nothing has arrived yet, or a model is at it
+    this.frames++;
     this.#progress(drawn.progress);
     const { frames } = this;
-    return device.queue.onSubmittedWorkDone().then(() => {
+    return Promise.resolve(drawn.submitted).then(() => device.queue.onSubmittedWorkDone()).then(() => {
       if (this.#session !== session) return;
       this.#first();
       if (frames !== this.frames || !drawn.settled || this.#settled) return;

@@ -109,7 +109,7 @@ def test_convert_refuses_before_it_reads(capsys: pytest.CaptureFixture[str], sce
     before = scene.read_bytes()
     fails(capsys, "exists already; give --force", "convert", scene, scene)
     fails(capsys, "is both input and output", "convert", scene, scene, "--force")
-    writable = ".lens, .sog, meta.json, .compressed.ply, .ply, .spz, .glb, .splat"
+    writable = ".lens, .onnx (generators), .sog, meta.json, .compressed.ply, .ply, .spz, .glb, .splat"
     fails(capsys, f"cannot write .obj; writable are {writable}", "convert", scene, tmp_path / "a.obj")
     fails(capsys, "no such folder; make it first", "convert", scene, tmp_path / "x" / "a.lens")
     fails(capsys, "no such file or folder", "convert", tmp_path / "gone.ply", tmp_path / "a.lens")

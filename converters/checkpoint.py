@@ -257,6 +257,16 @@ def _storage_id(value: Any) -> tuple[str, str, int, Any]:
     return STORAGES[kind.name.removeprefix("torch.")], key, _whole(count), value[5] if len(value) == 6 else None
 
 
+def _declared(
+    storages: dict[str, _Storage], code: str, key: str, count: int, read: Callable[[], NDArray[Any]] | None = None
+) -> _Storage:
+    """The storage of a key, the same each time it is mentioned. Raises ValueError where mentions differ."""
+    found = storages.setdefault(key, _Storage(code, count, read))
+    if (found.code, found.count) != (code, count):
+        raise ValueError(f"two lengths or types of storage {printable(key)}")
+    return found
+
+
 class _Archive:
     """The records of a zip of torch: NAME/data.pkl, NAME/data/KEY and so on, under whatever folder name."""
 
@@ -304,9 +314,9 @@ class _Archive:
             )
         return raw
 
-    def storage(self, folder: str, code: str, key: str, count: int) -> NDArray[Any]:
-        """Elements of the record FOLDER/KEY. Raises FormatError."""
-        name, need = f"{folder}/{key}", count * _element_bytes(code)
+    def storage(self, code: str, key: str, count: int) -> NDArray[Any]:
+        """Elements of the record data/KEY. Raises FormatError."""
+        name, need = f"data/{key}", count * _element_bytes(code)
         info = self.records.get(self.root + name)
         if info is not None and info.compress_type != zipfile.ZIP_STORED:
             raise UnsupportedError(f"{self.path}: {printable(name)} is compressed, as torch never does; save it again")
@@ -323,16 +333,11 @@ class _Archive:
 
 def _read_archive(path: Path, file: BinaryIO) -> Any:
     archive = _Archive(path, file)
-    storages: dict[tuple[str, str], _Storage] = {}
+    storages: dict[str, _Storage] = {}
 
     def persistent(value: Any) -> _Storage:
         code, key, count, _ = _storage_id(value)
-        if (key, code) not in storages:
-            storages[key, code] = _Storage(code, count, lambda: archive.storage("data", code, key, count))
-        found = storages[key, code]
-        if found.count != count:
-            raise ValueError(f"two lengths of storage {printable(key)}")
-        return found
+        return _declared(storages, code, key, count, lambda: archive.storage(code, key, count))
 
     inert = "__torch__." if "constants.pkl" in archive else ""
     machine = Machine(f"{path}: data.pkl", KNOWN, inert, persistent)
@@ -358,10 +363,7 @@ def _read_legacy(path: Path, file: BinaryIO) -> Any:
         code, key, count, view = _storage_id(value)
         if view is not None:
             raise ValueError("a storage that is a view of another, which torch no longer writes")
-        found = storages.setdefault(key, _Storage(code, count))
-        if (found.code, found.count) != (code, count):
-            raise ValueError(f"two lengths or types of storage {printable(key)}")
-        return found
+        return _declared(storages, code, key, count)
 
     # The elements stand behind the object that asks for them: it is run once to know them, and once for good.
     Machine(f"{path}: object", _MENTIONED, persistent=persistent).load(bounded)

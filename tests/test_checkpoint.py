@@ -10,6 +10,7 @@ import re
 import struct
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -297,25 +298,39 @@ def test_zip_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_overlapping_records(tmp_path: Path) -> None:
-    """Many names for the same bytes of the file."""
+    """Stored records within each other: each holds all that follow, so together they are many times the file."""
+    count, rest = 30, 2000
+    region, places, sizes = bytes(4 * rest), [], []
+    for i in reversed(range(count)):
+        name = f"o/data/{i}".encode()
+        entry = struct.pack("<HHHHHIIIHH", 20, 0, 0, 0, 33, zlib.crc32(region), len(region), len(region), len(name), 0)
+        sizes.insert(0, len(region) // 4)
+        region = b"PK\x03\x04" + entry + name + region
+        places.insert(0, (name, entry, len(region)))
     writer = Writer()
-    pickled = writer.dumps([np.full(2000, i, np.float32) for i in range(30)])
-    path = tmp_path / "overlap.pth"
+    pickled = writer.dumps([np.zeros(size, np.float32) for size in sizes])
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("o/data.pkl", pickled)
-        archive.writestr("o/data/0", bytes(8000))
-        first = archive.getinfo("o/data/0")
-        for i in range(1, 30):
-            twin = zipfile.ZipInfo(f"o/data/{i}", first.date_time)
-            for name in ("header_offset", "file_size", "compress_size", "CRC", "compress_type"):
-                setattr(twin, name, getattr(first, name))
-            archive.filelist.append(twin)
-            archive.NameToInfo[twin.filename] = twin
-        archive._didModify = True
-    path.write_bytes(out.getvalue())
-    with pytest.raises(FormatError, match=r"overlap|differ|damaged|again"):
+    raw = out.getvalue()
+    start = raw.index(b"PK\x01\x02")
+    end = start + len(region)
+    central = raw[start : raw.index(b"PK\x05\x06")]
+    for name, entry, from_end in places:
+        central += b"PK\x01\x02" + struct.pack("<H", 20) + entry
+        central += struct.pack("<HHHII", 0, 0, 0, 0, end - from_end) + name
+    last = struct.pack("<HHHHIIH", 0, 0, count + 1, count + 1, len(central), end, 0)
+    path = tmp_path / "overlap.pth"
+    path.write_bytes(raw[:start] + region + central + b"PK\x05\x06" + last)
+    with pytest.raises(FormatError, match=r"(?i)overlap"):
         read_checkpoint(path)
+
+
+def test_one_storage_of_two_types(tmp_path: Path) -> None:
+    other = _tensor().replace(b"FloatStorage", b"HalfStorage")
+    _write(tmp_path / "x.pth", _tensor()[:-1] + b"0" + other[2:], "zip", [np.zeros(6, np.float32)])
+    with pytest.raises(FormatError, match="two lengths or types of storage 0"):
+        read_checkpoint(tmp_path / "x.pth")
 
 
 def test_other_files(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ EVERYTHING: dict[str, list[dict[str, Any]]] = {
 
 def serve(route: Route) -> None:
     """Answers from static/, shaders/ and this folder."""
-    path = ROOT / route.request.url.removeprefix(f"{HOST}/")
+    path = ROOT / route.request.url.removeprefix(f"{HOST}/").split("?")[0]
     if route.request.url == f"{HOST}/":
         route.fulfill(body="<!doctype html><title>shaders</title>", content_type="text/html")
     elif path.is_file():

@@ -94,7 +94,8 @@ def build(model: ScaffoldModel, info: SourceInfo) -> onnx.ModelProto:
         inputs[chosen] = Input("controls", (APPEARANCE,))
         first = 3 + model.distances[2] + model.features.shape[1]
         extra = _appearance(graph, model.appearance, chosen, model.color.layers[0][0][:, first:])
-    opacity = graph.op("Tanh", perceptron(model.opacity, model.distances[0]))
+    # The reference takes out what is 0 or less; here it stays, undrawn.
+    opacity = graph.op("Relu", graph.op("Tanh", perceptron(model.opacity, model.distances[0])))
     color = graph.op("Sigmoid", perceptron(model.color, model.distances[2], extra))
     covariance = perceptron(_scales_first(model.covariance, k), model.distances[1])
     share = graph.op("Sigmoid", graph.reshape(graph.columns(covariance, 0, 3 * k), n, k, 3))

@@ -80,6 +80,7 @@ def twin_error(trained: ScaffoldModel, camera: Camera) -> float:
     networks = {"opacity": layers(trained.opacity), "cov": layers(trained.covariance), "color": layers(trained.color)}
     arrays = (a.astype(np.float64) for a in (trained.anchors, trained.offsets, trained.features, trained.log_scales))
     want = twin(*arrays, networks, np.asarray(camera.position, np.float64), distances=trained.distances)
+    want["opacities"] = np.maximum(want["opacities"], 0)
     got = attributes(model().contract, model().run(Moment(), camera))
     assert got.quats is not None
     quats = got.quats / np.linalg.norm(got.quats, axis=1, keepdims=True)

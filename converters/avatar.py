@@ -28,6 +28,7 @@ GROUPS = {
     "brow": "Brows", "eye": "Eyes", "cheek": "Cheeks", "nose": "Nose", "jaw": "Jaw", "mouth": "Mouth",
     "tongue": "Tongue",
 }  # fmt: skip
+OTHERS = "Expression"
 #: glTF's up (section 3.4).
 UP = (0.0, 1.0, 0.0)
 
@@ -62,13 +63,15 @@ def model_of(avatar: Avatar, path: Path) -> tuple[onnx.ModelProto, Ints]:
         inputs[RECORDED] = Input("track", channel="expression")
     if clips:
         inputs[BONES] = Input("track", channel="bones")
-    controls = tuple(
+    controls = [
         Control(name, *_label(name), default=float(np.clip(value, 0, 1)))
         for name, value in zip(rig.target_names, rig.defaults, strict=True)
-    )
+    ]
+    order = [*GROUPS.values(), OTHERS]
+    controls.sort(key=lambda c: (order.index(c.group), c.label))
     outputs = {meaning: Columns(*columns) for meaning, columns in OUTPUTS.items()}
     tracks = _tracks(avatar, clips, made.bones, at_rest, path)
-    contract = Contract("generator", inputs, outputs, len(made.order), controls=controls, tracks=tracks, up=UP)
+    contract = Contract("generator", inputs, outputs, len(made.order), controls=tuple(controls), tracks=tracks, up=UP)
     return made.graph.model(contract), made.order
 
 
@@ -102,7 +105,7 @@ def _label(name: str) -> tuple[str, str]:
     words = _words(name)
     first, _, others = words.partition(" ")
     group = GROUPS.get(first.lower(), "")
-    return ((others or first).capitalize(), group) if group else (words, "Expression")
+    return ((others or first).capitalize(), group) if group else (words, OTHERS)
 
 
 def _words(name: str) -> str:

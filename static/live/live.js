@@ -19,9 +19,9 @@ import { RuntimeMissingError } from "./ort.js";
  * @typedef {{seconds: number, controls: Record<number, Record<string, number>>, tracks: Record<number, string | null>, off?: Record<number, boolean>}} LiveState
  */
 /**
- * One of them. contract: null where it cannot be read; of a sequence only its `time`.
+ * One of them. contract: null where it cannot be read; of a sequence only its `time`. runs: of a generator's model so far.
  * @typedef {{index: number, kind: string, name: string, contract: Contract | import("./sequence.js").SequenceContract | null,
- *   state: "loading" | "ready" | "failed", error: unknown}} LiveLayer
+ *   state: "loading" | "ready" | "failed", error: unknown, runs: number}} LiveLayer
  */
 /**
  * settled: every output is of its own inputs. stale: the last finished ones may be drawn. wait: a run is writing into what a frame reads,
@@ -51,7 +51,7 @@ const textOf = (error) => error instanceof Error ? error.message : String(error)
 export async function createLive(lens, { executor, layout, compile, changed, notice, signal }) {
   const chosen = lens.layers.filter((layer) => LIVE_KINDS.includes(layer.kind));
   /** @type {LiveLayer[]} */
-  const layers = chosen.map(({ index, kind, name }) => ({ index, kind, name: name || `layer ${index}`, contract: null, state: "loading", error: null }));
+  const layers = chosen.map(({ index, kind, name }) => ({ index, kind, name: name || `layer ${index}`, contract: null, state: "loading", error: null, runs: 0 }));
   /** By index of the layer. @type {Map<number, Generator>} */
   const generators = new Map();
   /** @type {Map<number, Sequence>} */
@@ -165,6 +165,7 @@ export async function createLive(lens, { executor, layout, compile, changed, not
     for (const { layer, generator, feeds } of due) {
       if (destroyed) break;
       await generator.run(feeds).catch((error) => fail(layer, error));
+      layer.runs = generator.ran;
     }
     batch = false;
     fresh = true;

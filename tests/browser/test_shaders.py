@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import mimetypes
 from collections.abc import Callable
 from pathlib import Path
@@ -46,11 +47,15 @@ EVERYTHING: dict[str, list[dict[str, Any]]] = {
 def serve(route: Route) -> None:
     """Answers from static/, shaders/ and this folder."""
     path = ROOT / route.request.url.removeprefix(f"{HOST}/").split("?")[0]
+    packed = path.with_name(f"{path.name}.gz")
     if route.request.url == f"{HOST}/":
         route.fulfill(body="<!doctype html><title>shaders</title>", content_type="text/html")
     elif path.is_file():
         kind = "text/javascript" if path.suffix == ".js" else mimetypes.guess_type(path.name)[0]
         route.fulfill(body=path.read_bytes(), content_type=kind or "text/plain")
+    elif packed.is_file():  # as the server has it
+        kind = mimetypes.guess_type(path.name)[0]
+        route.fulfill(body=gzip.decompress(packed.read_bytes()), content_type=kind or "text/plain")
     else:
         route.fulfill(status=404, body="")
 

@@ -112,7 +112,8 @@ def test_centres_follow_the_polynomial_and_opacities_the_bell() -> None:
         dt = time - given.times[i]
         want = given.means[i] + given.motions[i, 0] * dt + given.motions[i, 1] * dt**2 + given.motions[i, 2] * dt**3
         np.testing.assert_allclose(means[i], want, rtol=1e-12)
-        np.testing.assert_allclose(opacities[i], given.opacities[i] * np.exp(-((dt / given.widths[i]) ** 2)), rtol=1e-12)
+        bell = np.exp(-((dt / given.widths[i]) ** 2))
+        np.testing.assert_allclose(opacities[i], given.opacities[i] * bell, rtol=1e-12)
     size = np.linalg.norm(moment.axes, axis=1)
     np.testing.assert_allclose(size, given.scales, rtol=1e-9)
 
@@ -181,7 +182,8 @@ def test_damaged_properties_are_named(field: str, value: Any, message: str) -> N
 def test_a_blob_of_another_length_is_refused() -> None:
     made = sequence("spacetime")
     with pytest.raises(FormatError, match=r"blob splats.0: 40796 bytes, expected 40800 for 600 splats"):
-        SequenceSplats.read(Field(made.info.to_json(), "a.lens", "properties"), lambda name: made.parts[0].tobytes()[4:])
+        properties = Field(made.info.to_json(), "a.lens", "properties")
+        SequenceSplats.read(properties, lambda name: made.parts[0].tobytes()[4:])
 
 
 def test_rows_that_cannot_be_stored_are_told_apart() -> None:
@@ -194,7 +196,7 @@ def test_rows_that_cannot_be_stored_are_told_apart() -> None:
 
 def test_splats_never_visible_are_an_error() -> None:
     given = spacetime(5)
-    with pytest.raises(LensError, match="none of its 5 splats is visible between -0.5 and 1.5"):
+    with pytest.raises(LensError, match=r"none of its 5 splats is visible between -0.5 and 1.5"):
         SequenceSplats.of(replace(given, times=np.full(5, 50.0), widths=np.full(5, 0.1)), SPAN)
 
 

@@ -23,6 +23,7 @@ from splatlens.viewer.errors import LensError
 from splatlens.viewer.generated import Attributes, attributes, usable
 from splatlens.viewer.generator import FIRST, Model, Moment
 from splatlens.viewer.generator_bounds import LEAST_OPACITY, moments, probe_camera, runs, sees_camera
+from splatlens.viewer.model_graph import static_rows
 
 #: Runs that the cost is the median of.
 TIMED_RUNS = 5
@@ -200,7 +201,7 @@ class _Generator:
         self._bounds()
         self._effects(tries)
         row_bytes = self._row_bytes()
-        static = self.model.graph.outputs[contract.outputs["means"].output].shape[0] is not None
+        static = static_rows(contract, self.model.graph)
         self.report.facts |= {
             "capacity": contract.capacity, "most_live_rows": self.live, "static_rows": static, "runs": done,
             "bytes_per_splat": row_bytes, "gpu_bytes": row_bytes * contract.capacity,

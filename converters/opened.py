@@ -15,6 +15,7 @@ from splatlens.converters.format import ReadOptions
 from splatlens.converters.generator import live_facts
 from splatlens.converters.live import LiveSource
 from splatlens.viewer.camera import Camera
+from splatlens.viewer.errors import LensError
 from splatlens.viewer.splats import Splats
 
 if TYPE_CHECKING:
@@ -227,6 +228,8 @@ class Scene:
             if live.kind != "postprocess":
                 layers[i] = live.at(moments[i], camera)
                 self.notices += live.notices(moments[i], camera)
+        if not layers:
+            raise LensError(f"{self.path}: has nothing to draw: it finishes pictures; convert it together with a scene")
         return [layers[i] for i in sorted(layers)]
 
     def _finished(self, picture: Image, camera: Camera, moments: dict[int, Moment]) -> Image:

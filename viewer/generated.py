@@ -49,7 +49,7 @@ def attributes(contract: Contract, outputs: Mapping[str, NDArray[Any]]) -> Attri
     found["opacities"] = found["opacities"][:, 0]
     n = len(found["means"])
     if found["sh"] is not None:
-        found["sh"] = found["sh"].reshape(n, -1, 3)
+        found["sh"] = found["sh"].reshape(n, found["sh"].shape[1] // 3, 3)
     rows = n
     if "count" in contract.outputs:
         rows = int(np.clip(outputs[contract.outputs["count"].output].reshape(-1)[0], 0, n))
@@ -76,7 +76,6 @@ def splats_of(a: Attributes) -> Splats:
     Eigenvalues that rounding made negative count as flat, as in the shader.
     """
     keep = usable(a) & (np.arange(len(a.means)) < a.rows)
-    n = int(keep.sum())
     if a.covariances is not None:
         scales, quats = axes_of(a.covariances[keep])
     else:
@@ -88,7 +87,7 @@ def splats_of(a: Attributes) -> Splats:
     else:
         assert a.colors is not None
         sh = (a.colors[keep, None] - 0.5) / SH_C0
-    arrays = (a.means[keep], quats, scales, np.maximum(a.opacities[keep], 0), sh.reshape(n, -1, 3))
+    arrays = (a.means[keep], quats, scales, np.maximum(a.opacities[keep], 0), sh)
     return Splats(*(np.ascontiguousarray(x, np.float32) for x in arrays))
 
 

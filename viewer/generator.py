@@ -167,7 +167,7 @@ def _typed(values: NDArray[np.float64], tensor: TensorType) -> Array:
     else:
         with np.errstate(over="ignore"):
             typed = values.astype(np.float32).astype(tensor.type)
-    return np.ascontiguousarray(typed.reshape([d or 0 for d in tensor.shape]))
+    return np.array(typed.reshape([d or 0 for d in tensor.shape]), order="C")  # ascontiguousarray has no 0-d arrays
 
 
 class Model:

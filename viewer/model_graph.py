@@ -102,9 +102,9 @@ def require_fit(contract: Contract, graph: ModelGraph, name: str) -> None:
         fit.rows()
 
 
-def rows_of_graph(contract: Contract, graph: ModelGraph) -> int | None:
-    """The static N of a generator that fits its graph, None where dynamic."""
-    return graph.outputs[contract.outputs["means"].output].shape[0]
+def static_rows(contract: Contract, graph: ModelGraph) -> bool:
+    """Whether N is static for every output of a generator that fits its graph."""
+    return all(graph.outputs[c.output].shape[0] is not None for m, c in contract.outputs.items() if m != "count")
 
 
 @dataclass(frozen=True)
@@ -195,15 +195,16 @@ class _Fit:
             self.fail(what, f"has shape {shape_text(shape)}; expected [N, {columns}]")
 
     def rows(self) -> None:
-        """That all outputs have the same N, and a static one is the capacity."""
+        """That all outputs whose N is static have the same, which is the capacity where all are."""
         found = {
             one.output: self.graph.outputs[one.output].shape[0]
             for meaning, one in self.contract.outputs.items()
             if meaning != "count"
         }
-        if len(set(found.values())) > 1:
+        static = {n for n in found.values() if n is not None}  # some may be inferred where others are not
+        if len(static) > 1:
             each = ", ".join(f"{key} {shape_text((n,))}" for key, n in found.items())
-            self.fail("outputs", f"their numbers of rows differ ({each}); all have the same, static or dynamic")
-        n = next(iter(found.values()))
-        if n is not None and n != self.contract.capacity:
-            self.fail("capacity", f"is {self.contract.capacity} in the contract, and the graph's outputs have {n} rows")
+            self.fail("outputs", f"their numbers of rows differ ({each}); all have the same")
+        n, capacity = max(static, default=0), self.contract.capacity
+        if n > capacity or (None not in found.values() and n < capacity):
+            self.fail("capacity", f"is {capacity} in the contract, and the graph's outputs have {n} rows")

@@ -80,6 +80,8 @@ def view(scene: Path, port: int, no_browser: bool, lod: int, as_stored: bool) ->
 @click.option("--dedupe", is_flag=True, help="Leave out splats that are copies of others.")
 @LOD
 @AS_STORED
+@click.option("--time-span", type=(float, float), metavar="START END", help="Of a sequence: moments that are played.")
+@click.option("--seconds", type=float, help="Of a sequence: how long that takes.")
 @click.option("--spz-version", type=click.Choice(["3", "4"]), default="4", show_default=True, help="Of SPZ written.")
 @click.option("--time", type=click.FloatRange(0), help="Take generators and sequences at this second, as splats.")
 @CONTROLS

@@ -79,6 +79,8 @@ def open_gaussian4d(path: Path, options: ReadOptions = ReadOptions()) -> LiveSou
         info = info.with_warnings("its environment map, drawn behind the splats, is left out")
     start, end = settings.span or _guess(c.times)
     span = time_span(options, start, end, min(max(end - start, 1e-3), 1e6))
+    # The colours' series was trained over the whole span, whichever part of it is played.
+    period = end - start if settings.span else span.end - span.start
     if settings.span is None and options.time_span is None:
         where = "no configuration (.yaml) with time_duration beside the checkpoint"
         matter = "; the colours' period depends on it" if c.terms > 1 else ""
@@ -88,7 +90,7 @@ def open_gaussian4d(path: Path, options: ReadOptions = ReadOptions()) -> LiveSou
     def read(dropped: Counter[str]) -> Iterator[Gaussians4D]:
         for first in range(0, len(c.means), CHUNK_ROWS):
             rows = slice(first, first + CHUNK_ROWS)
-            yield _chunk(c, rows, settings.prefilter, span.end - span.start, dropped)
+            yield _chunk(c, rows, settings.prefilter, period, dropped)
 
     return sequence_source(info, span, read)
 

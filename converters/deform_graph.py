@@ -192,8 +192,17 @@ def _voxel_mask(grid: F32, corners: F64, means: F32) -> F32:
 
 
 def _head(graph: Graph, layers: tuple[Layer, Layer], hidden: str) -> str:
-    """hidden: after its ReLU."""
-    return graph.linear(graph.op("Relu", graph.linear(hidden, *layers[0])), *layers[1])
+    """hidden: after its ReLU.
+
+    The last layer is widened to a multiple of 4 columns: WebGPU then multiplies by vectors. For 3 columns that takes
+    260 instead of 680 ms on SwiftShader (7,168 rows of 64).
+    """
+    weight, bias = layers[1]
+    columns = len(bias)
+    more = -columns % 4
+    inner = graph.op("Relu", graph.linear(hidden, *layers[0]))
+    wide = graph.op("MatMul", inner, np.ascontiguousarray(np.pad(weight, ((0, more), (0, 0))).T))
+    return graph.op("Add", graph.columns(wide, 0, columns) if more else wide, bias)
 
 
 def _product(graph: Graph, quats: F32, change: str) -> str:

@@ -86,8 +86,9 @@ export async function createPlayer(live, { ui, shown, still, hash, changed, emit
     advance: (seconds) => seen && playback.step(seconds),
     /** Says something once, and keeps it in the panel. @param {string} text */
     notice(text) {
-      ui.toast(text, NOTICE_SECONDS);
-      if (!playback.layers.some((l) => l.error === text)) panel.notice(text); // there already
+      const failed = playback.layers.find((l) => l.error === text);
+      if (!failed) panel.notice(text); // its section says why
+      ui.toast(failed && shown ? `${failed.name} cannot be shown; Controls say why` : text, NOTICE_SECONDS);
       bar.warn();
     },
     destroy() {

@@ -265,7 +265,7 @@ def run(arguments: list[str] | None = None) -> int:
     # Mesa's drivers look for a Wayland display and complain on stderr where this is unset, as it is over SSH.
     os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
     try:
-        cli.main(arguments, prog_name="splatlens", standalone_mode=False)
+        code = cli.main(arguments, prog_name="splatlens", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):
         return 130
     except click.exceptions.NoArgsIsHelpError as error:
@@ -287,7 +287,7 @@ def run(arguments: list[str] | None = None) -> int:
     except OSError as error:
         fail(f"{error.filename or 'system'}: {error.strerror or error}")
         return 2
-    return 0
+    return code if isinstance(code, int) else 0  # Exit's code; commands themselves give None
 
 
 def main() -> None:

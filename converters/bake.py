@@ -55,6 +55,9 @@ def _at(source: LiveSource, layer: LiveLayer, moment: Moment) -> Source:
     camera = info.camera or start_camera(np.array(bounds or ((-1, -1, -1), (1, 1, 1)), np.float32), up)
     made = layer.splats(moment, camera)
     warnings = layer.notices(moment, camera)
+    if not len(made):
+        why = f"gives nothing that can be drawn at {moment.seconds:g} s"
+        raise LensError("; ".join([f"{info.path}: {why}", *warnings, "choose another --time or other controls"]))
     contract = layer.contract
     if sees_camera(contract) if contract else layer.sequence.info.sh_degree > 0:
         warnings.append("its splats depend on the camera: they are those that the start camera sees")

@@ -240,7 +240,8 @@ class _Generator:
                 add("error", "count", f"{when}: is {count}, and {n} rows came; give 0 to N")
         values = {m: getattr(found, m) for m in contract.outputs if m != "count"}
         for meaning, table in values.items():
-            bad = int(np.count_nonzero(~np.isfinite(table[: found.rows].reshape(found.rows, -1)).all(axis=1)))
+            finite = np.isfinite(table[: found.rows]).all(axis=tuple(range(1, table.ndim)))
+            bad = int(np.count_nonzero(~finite))
             if bad:
                 text = f"{when}: {bad:,} of {found.rows:,} rows are NaN or infinite and are not drawn"
                 add("error", meaning, f"{text}; look for divisions by zero, logarithms and exp of large numbers")

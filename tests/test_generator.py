@@ -540,6 +540,22 @@ def test_a_count_hides_padding(tmp_path: Path) -> None:
             assert [notice.split(": ")[1] for notice in scene.notices] == told
 
 
+def test_no_rows_at_all(tmp_path: Path) -> None:
+    """A dynamic N that is zero at times."""
+
+    def none(g: Graph, value: str) -> str:
+        count = g.op("Cast", g.op("Mul", "t", float(N)), to=onnx.TensorProto.INT64)
+        return g.op("Slice", value, g.constant([0]), count, g.constant([0]))
+
+    path = tmp_path / "a.onnx"
+    path.write_bytes(data(model(bodies=dict.fromkeys(MEANINGS, none), rows="n")))
+    with Scene(path) as scene:
+        assert scene.render(camera(), reference=True)[..., 3].max() == 0
+        assert scene.render(camera(), time=1, reference=True)[..., 3].max() > 0.1
+    with pytest.raises(LensError, match=r"a\.onnx: gives nothing that can be drawn at 0 s; choose another"):
+        splatlens.convert(path, tmp_path / "a.ply", time=0)
+
+
 def test_features_are_given_by_the_python_api(tmp_path: Path) -> None:
     made = contract(outputs={**contract().outputs, "features": Columns("quats", 1, 2)})
     (tmp_path / "a.onnx").write_bytes(data(model(made)))

@@ -65,7 +65,7 @@ def _table(array: NDArray[Any], columns: Columns) -> NDArray[Any]:
 def usable(a: Attributes) -> NDArray[np.bool_]:
     """(N,) rows whose every value is finite and whose quaternion has a length: the others are not drawn."""
     given = [a.means, a.opacities, a.scales, a.quats, a.covariances, a.colors, a.sh]
-    flat = [x.reshape(len(x), -1) for x in given if x is not None]
+    flat = [x.reshape(len(x), int(np.prod(x.shape[1:]))) for x in given if x is not None]  # -1 fails for no rows
     good = np.asarray(np.isfinite(np.concatenate(flat, axis=1)).all(axis=1))
     return good if a.quats is None else good & (a.quats != 0).any(axis=1)
 

@@ -43,7 +43,8 @@ def sniff(head: bytes, path: Path) -> bool:
 
 def open_deform(path: Path, options: ReadOptions = ReadOptions()) -> LiveSource:
     """Reads the PLY's header and the small files; the network when it is asked for. Raises LensError."""
-    still = open_model_folder(path, options).info
+    _require_duration(path, options.seconds)
+    still = open_model_folder(path).info
     folder = iterations(path)[-1][1].parent
     if not (folder / NETWORK).is_file():
         there = ", ".join(sorted(p.name for p in folder.iterdir())[:6])
@@ -56,7 +57,7 @@ def open_deform(path: Path, options: ReadOptions = ReadOptions()) -> LiveSource:
     files = tuple(f for f in (*still.files, folder / NETWORK, folder / TABLE) if f.is_file())
     facts = {k: getattr(still, k) for k in ("cameras", "up", "background", "iteration", "sh_degree", "splats")}
     facts |= {"warnings": (*still.warnings, *warnings), "files": files}
-    return model_source(path, FORMAT.name, lambda: _model(folder, settings, None), **facts)
+    return model_source(path, FORMAT.name, lambda: _model(folder, settings, options.seconds), **facts)
 
 
 def export(path: str | Path, duration: float | None = None) -> onnx.ModelProto:
@@ -65,7 +66,13 @@ def export(path: str | Path, duration: float | None = None) -> onnx.ModelProto:
     path = Path(path)
     if not sniff(b"", path):
         raise FormatError(f"{path}: not a 4DGaussians model folder: no point_cloud/iteration_N/{NETWORK} in it")
+    _require_duration(path, duration)
     return _model(iterations(path)[-1][1].parent, _settings(path)[0], duration)
+
+
+def _require_duration(path: Path, seconds: float | None) -> None:
+    if seconds is not None and not 1e-3 <= seconds <= 1e6:
+        raise LensError(f"{path}: a duration of {seconds:g} seconds; give 0.001 to 1,000,000")
 
 
 def _model(folder: Path, settings: dict[str, Any], duration: float | None) -> onnx.ModelProto:
@@ -143,6 +150,7 @@ FORMAT: Format = Format(
     (),
     sniff,
     open_deform,
+    options=("seconds",),
     live=True,
     reads="the newest iteration's PLY and deformation.pth (planes, perceptron, masks), all options of cfg_args",
 )

@@ -14,6 +14,7 @@ import pytest
 from splatlens.converters import find_format, open_any
 from splatlens.converters.deform import export
 from splatlens.converters.deform_network import read_network
+from splatlens.converters.format import ReadOptions
 from splatlens.converters.live import LiveSource
 from splatlens.viewer.contract import Contract
 from splatlens.viewer.errors import FormatError, LensError, UnsupportedError
@@ -205,8 +206,12 @@ def test_source() -> None:
 
 
 def test_duration() -> None:
-    text = {p.key: p.value for p in export(FIXTURE / "model", duration=9).metadata_props}["splatlens.generator"]
-    assert Contract.from_json(parse_json(text.encode(), "model", "contract")).time.duration == 9  # type: ignore[union-attr]
+    source = open_any(FIXTURE / "model", ReadOptions(seconds=9))
+    assert isinstance(source, LiveSource)
+    contract = Contract.from_json(parse_json(source.layer().blobs["contract"], "layer", "contract"))
+    assert contract.time is not None and contract.time.duration == 9
+    with pytest.raises(LensError, match=r"model: a duration of -1 seconds; give 0\.001 to 1,000,000"):
+        export(FIXTURE / "model", -1)
 
 
 def test_plain_folder_stays_plain(tmp_path: Path) -> None:

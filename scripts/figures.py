@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import figures_formats
 import figures_gpu
+import figures_live
 import figures_lod
 import figures_peers
 import figures_pictures
@@ -43,6 +44,9 @@ SECTIONS: dict[str, Section] = {
     "sog": figures_formats.sog,
     "reading": figures_formats.reading,
     "memory": figures_formats.memory,
+    "generated": figures_live.generated,
+    "live": figures_live.live,
+    "cost": figures_live.cost,
     "peers": figures_peers.peers,
 }
 _MARKS = {True: "reached", False: "**short**", None: ""}

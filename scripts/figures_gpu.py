@@ -121,10 +121,11 @@ def frame() -> list[Row]:
 
 #: A function that runs in the page.
 _DRAW = (ROOT / "scripts" / "figures_browser.js").read_text()
-_FLAGS = (
+#: WebGPU on SwiftShader, as the tests have it.
+BROWSER_FLAGS = (
     "--enable-unsafe-webgpu --enable-features=Vulkan --use-vulkan=swiftshader --use-angle=swiftshader "
     "--use-webgpu-adapter=swiftshader --disable-gpu-sandbox"
-)
+).split()
 
 
 def browser() -> list[Row]:
@@ -141,7 +142,7 @@ def browser() -> list[Row]:
     path = chromium()
     config = server.ServerConfig((folder,))
     with server.background(config) as url, sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", *_FLAGS.split()])
+        launched = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", *BROWSER_FLAGS])
         for scene in SCENES:
             lens = lens_of(data_file(scene.file))[0]
             shutil.copy(lens, folder / lens.name)

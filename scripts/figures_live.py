@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
 import sys
+import time
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from figures_base import ROOT, Row, at_most, renderer, reported
+from figures_base import ROOT, Image, MissingError, Row, at_least, at_most, chromium, renderer, reported, work
+from figures_gpu import BROWSER_FLAGS, floats
 from numpy.typing import NDArray
 
 from splatlens.viewer.assemble import assemble
@@ -21,6 +26,15 @@ from splatlens.viewer.render import Layer, RawLayer
 #: Frames whose median is reported.
 REPEATS = 7
 SPLATS = 100_000
+#: Samples with live layers, each with its make.py, and what else it is made with.
+SAMPLES: dict[str, tuple[str, ...]] = {
+    "avatar": (), "scaffold": (), "deform": (), "sequence": (), "postprocess": ("--density", "0.03"),
+}  # fmt: skip
+#: Shares of the scene's duration at which pictures are compared, and where sliders stand between their ends.
+TIMES, SETTINGS = (0.1, 0.45, 0.8), (None, 0.7)
+WIDTH, HEIGHT = 320, 200
+#: A function that runs in the page.
+_DRAW = ROOT / "scripts" / "figures_live.js"
 
 
 def _project_ms(layer: Layer, camera: Camera) -> float:
@@ -60,4 +74,131 @@ def generated() -> list[Row]:
             own, more = _bytes_a_splat(contract, outputs)
             what = f"memory a generated splat beside its outputs' {own:.0f} bytes ({layout})"
             rows.append(at_most(what, 64, more, "bytes"))
+    return rows
+
+
+@cache
+def sample(name: str) -> Path:
+    """The scene of a sample, made by its own script."""
+    out = work() / "samples" / f"{name}.lens"
+    out.parent.mkdir(exist_ok=True)
+    script = ROOT / "samples" / name / "make.py"
+    done = subprocess.run([sys.executable, script, out, *SAMPLES[name]], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{script}: {done.stderr.strip().splitlines()[-1:]}")
+    return out
+
+
+def _duration(scene: Any) -> float:
+    """Seconds of the longest of what depends on time, with the tracks that are chosen at the start."""
+    found = [0.0]
+    for layer in scene.live.values():
+        if layer.contract is None:
+            found.append(layer.sequence.info.time.duration)
+            continue
+        meanings = {one.meaning for one in layer.contract.inputs.values()}
+        if layer.contract.time and meanings & {"time", "frame"}:
+            found.append(layer.contract.time.duration)
+        if layer.contract.tracks and "track" in meanings:
+            found.append(layer.contract.tracks[0].duration)
+    return max(found)
+
+
+def _moments(scene: Any) -> list[tuple[float, dict[str, float]]]:
+    """(seconds, controls) of three times and, where the scene has controls, two settings each."""
+    seconds = _duration(scene)
+    controls = [c for layer in scene.live.values() if layer.contract for c in layer.contract.controls]
+    made = []
+    for at in TIMES:
+        for place in SETTINGS if controls else SETTINGS[:1]:
+            moved = {} if place is None else {c.name: c.minimum + place * (c.maximum - c.minimum) for c in controls}
+            made.append((at * seconds, moved | ({c.name: c.default for c in controls} if place is None else {})))
+    return made
+
+
+def _small(camera: Camera) -> tuple[Camera, dict[str, Any]]:
+    """The camera at this figure's size, and the same as the page's pose."""
+    m = camera.world_to_camera
+    fov = float(np.degrees(2 * np.arctan(camera.height / (2 * camera.fy))))
+    position, target, up = camera.position, camera.position + m[2, :3], -m[1, :3]
+    small = Camera.look_at(position.tolist(), target.tolist(), up.tolist(), fov, WIDTH, HEIGHT)
+    return small, {"position": position.tolist(), "target": target.tolist(), "up": up.tolist(), "fov": fov}
+
+
+def live() -> list[Row]:
+    """Every sample in Chromium beside headless: the float picture at three times and two settings each."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError as error:
+        raise MissingError("playwright: pip install playwright") from error
+    import splatlens
+    from splatlens import server
+
+    rows = []
+    path = chromium()
+    for name in SAMPLES:
+        lens = sample(name)
+        with splatlens.open(lens) as scene, server.background(server.ServerConfig((lens.parent,))) as url:
+            camera, pose = _small(scene.start)
+            moments = _moments(scene)
+            with sync_playwright() as playwright:
+                launched = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", *BROWSER_FLAGS])
+                page = launched.new_page()
+                page.goto(url)
+                entry = page.evaluate("fetch(new URL('embed.js', document.baseURI)).then((r) => r.text())")
+                client = url + entry.split("./")[1].split("static/")[0]
+                asked = [{"seconds": seconds, "controls": controls} for seconds, controls in moments]
+                size = {"width": WIDTH, "height": HEIGHT, "moments": asked}
+                address = f"{url}scenes/{lens.name}"
+                got = page.evaluate(_DRAW.read_text(), {"client": client, "scene": address, "pose": pose, **size})
+                launched.close()
+            decibels = []
+            for (seconds, controls), picture in zip(moments, got["pictures"], strict=True):
+                want = scene.render(camera, time=seconds, controls=controls, background=(0, 0, 0))
+                decibels.append(_psnr(floats(picture), want))
+            amiss = [layer for layer in got["layers"] if layer["state"] != "ready"]
+            detail = f"worst of {len(decibels)} moments, {got['splats']:,} splats, {_change(got['pictures'])}"
+            what = f"sample {name}, Chromium against headless, float picture"
+            rows.append(at_least(what, 50, min(decibels), "dB", detail + (f"; not ready: {amiss}" if amiss else "")))
+    return rows
+
+
+def _psnr(got: Image, want: Image) -> float:
+    """dB of the colours; alike to the last bit counts as 200."""
+    error = float(np.mean((got[..., :3].astype(np.float64) - want[..., :3]) ** 2))
+    return 200.0 if error == 0 else -10 * float(np.log10(error))
+
+
+def _change(pictures: list[dict[str, Any]]) -> str:
+    """How far the moments differ among each other: a comparison of pictures that stand still would say little."""
+    first = floats(pictures[0])
+    return f"which differ from the first by {max(_psnr(floats(p), first) for p in pictures[1:]):.0f} dB at most"
+
+
+def cost() -> list[Row]:
+    """What a frame of every sample costs on this machine: inference, projecting, sorting, drawing; medians."""
+    import splatlens
+
+    rows = []
+    for name in SAMPLES:
+        with splatlens.open(sample(name)) as scene:
+            camera, _ = _small(scene.start)
+            runs: dict[str, list[float]] = {}
+            parts: dict[str, list[float]] = {}
+            duration = _duration(scene)
+            for k in range(REPEATS):
+                start = time.perf_counter()
+                layers = scene._drawn(False, scene._moments(duration * k / REPEATS, {}, ()), camera)
+                runs.setdefault("inference", []).append(time.perf_counter() - start)
+                plan = renderer().prepare(layers, camera, RenderOptions())
+                passes: dict[str, float] = {}
+                for stage, seconds in renderer().executor.run_timed(plan).items():
+                    part = {"project": "project", "compact": "sort", "sort": "sort"}.get(stage.split("_")[0], "draw")
+                    passes[part] = passes.get(part, 0.0) + seconds
+                for part, seconds in passes.items():
+                    parts.setdefault(part, []).append(seconds)
+            ms = {part: 1e3 * statistics.median(values) for part, values in {**runs, **parts}.items()}
+            detail = ", ".join(f"{part} {value:.1f}" for part, value in ms.items())
+            what = f"sample {name}, {renderer().submitted:,} splats at {WIDTH}x{HEIGHT}: milliseconds a frame"
+            rows.append(reported(what, detail))
     return rows

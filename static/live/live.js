@@ -134,7 +134,8 @@ export async function createLive(lens, { executor, layout, compile, changed, not
       all.generated_outputs.push(...words.map((n) => ({ words: n })));
       all.generated_layers.push({ groups: 1, ...entry });
     }
-    for (const sequence of sequences.values()) sequence.lists(all);
+    // In the order of the frame: which of two is opened first is open.
+    for (const { index } of layers) sequences.get(index)?.lists(all);
     return all;
   }
 
@@ -149,7 +150,7 @@ export async function createLive(lens, { executor, layout, compile, changed, not
           post ??= createPostprocess({ executor, layout, compile, changed, notice, failed: (at, error) => fail(/** @type {LiveLayer} */ (layers.find((l) => l.index === at)), error) });
         }
         if (destroyed) return;
-        post.add(network);
+        await post.add(network);
       } else await (generators.get(index)?.load() ?? sequences.get(index)?.load());
       if (destroyed || layer.state === "failed") return;
       layer.state = "ready";

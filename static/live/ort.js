@@ -3,7 +3,7 @@
 /**
  * The part of onnxruntime-web that is used.
  * @typedef {{readonly dims: readonly number[], readonly location: string, readonly gpuBuffer: GPUBuffer, readonly data: ArrayBufferView, dispose: () => void}} Tensor
- * @typedef {{run: (feeds: Record<string, Tensor>, fetches: Record<string, Tensor | null>) => Promise<Record<string, Tensor>>, release: () => Promise<void>}} InferenceSession
+ * @typedef {{run: (feeds: Record<string, Tensor>, fetches: Record<string, Tensor | null>, options: object) => Promise<Record<string, Tensor>>, release: () => Promise<void>}} InferenceSession
  * @typedef {{Tensor: {new (type: string, data: ArrayBufferView, dims: readonly number[]): Tensor,
  *     fromGpuBuffer: (buffer: GPUBuffer, options: {dataType: string, dims: readonly number[]}) => Tensor},
  *   InferenceSession: {create: (model: Uint8Array, options: object) => Promise<InferenceSession>},
@@ -35,6 +35,9 @@ export class RuntimeMissingError extends Error {
     this.name = "RuntimeMissingError";
   }
 }
+
+/** For sessions and runs: what goes wrong is thrown, and told in the page, not in the console. */
+const QUIET = { logSeverityLevel: 4 };
 
 /** @type {Promise<unknown>} */
 let last = Promise.resolve();
@@ -80,7 +83,7 @@ async function importRuntime() {
       ? "onnxruntime-web is not on this server, so models cannot run; where it is a checkout, run `make setup`, else install splatlens again"
       : `onnxruntime-web cannot be loaded, so models cannot run: ${error instanceof Error ? error.message : error}; check the connection and reload`);
   }
-  ort.env.logLevel = "fatal"; // what goes wrong is thrown, and told in the page
+  ort.env.logLevel = "fatal";
   ort.env.wasm.numThreads = 1; // more take SharedArrayBuffer, which takes an isolated page
   ort.env.wasm.wasmPaths = { wasm: new URL(WASM, FOLDER).href };
   return { ort, spoiled: false };
@@ -113,7 +116,7 @@ export function createSession(name, read, { device, gpuOutputs = [] }) {
   /** @type {InferenceSession | null} */
   let session = null;
   const options = {
-    executionProviders: [device ? { name: "webgpu", device } : "wasm"], logSeverityLevel: 4,
+    executionProviders: [device ? { name: "webgpu", device } : "wasm"], ...QUIET,
     ...(gpuOutputs.length && device ? { preferredOutputLocation: Object.fromEntries(gpuOutputs.map((key) => [key, "gpu-buffer"])) } : {}),
   };
 
@@ -147,7 +150,7 @@ export function createSession(name, read, { device, gpuOutputs = [] }) {
     async run(bind) {
       const now = await open();
       try {
-        return await now.session.run(...bind(now.runtime.ort));
+        return await now.session.run(...bind(now.runtime.ort), QUIET);
       } catch (error) {
         now.runtime.spoiled = true;
         throw new ModelError(`${name}: the model failed while it ran: ${words(error)}`);

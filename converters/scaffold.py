@@ -81,12 +81,11 @@ def build(model: ScaffoldModel, info: SourceInfo) -> onnx.ModelProto:
     squared = graph.op("ReduceSum", graph.op("Mul", away, away), graph.constant([1]), keepdims=1)
     # The reference divides by 0 where the camera is in an anchor, and loses its splats for that frame.
     distance = graph.op("Sqrt", graph.op("Max", squared, 1e-24))
-    direction = graph.op("Div", away, distance)
-    views = direction, graph.op("Concat", direction, distance, axis=1)
-    feature = graph.constant(model.features) if model.bank is None else _banked(graph, model, model.bank, views[1])
+    view = graph.op("Concat", graph.op("Div", away, distance), distance, axis=1)
+    feature = graph.constant(model.features) if model.bank is None else _banked(graph, model, model.bank, view)
 
     def perceptron(mlp: Mlp, far: bool, extra: str | None = None) -> str:
-        return _perceptron(graph, mlp, feature, views[far], model.features.shape[1], 3 + far, extra)
+        return _perceptron(graph, mlp, feature, view, model.features.shape[1], far, extra)
 
     extra = None
     if model.appearance is not None:
@@ -124,21 +123,27 @@ def build(model: ScaffoldModel, info: SourceInfo) -> onnx.ModelProto:
 
 
 def _perceptron(
-    graph: Graph, mlp: Mlp, feature: str, view: str, split: int, width: int, extra: str | None = None
+    graph: Graph, mlp: Mlp, feature: str, view: str, split: int, far: bool, extra: str | None = None
 ) -> str:
-    """(N, outputs) of an MLP before its last activation, of feature (N, split) and view (N, width) side by side.
+    """(N, outputs) of an MLP before its last activation, of feature (N, split) and view (N, 4) side by side.
 
     They are not joined: the first weights are cut by columns instead, so that the product with the features, which
-    are constant, is constant too. extra: (1, H) what further columns add to the first layer.
+    are constant, is constant too. far: whether it takes the distance. extra: (1, H) what further columns add to the
+    first layer.
     """
     (weight, bias), *others = mlp.layers
-    constant, varying = weight[:, :split], weight[:, split : split + width]
-    value = graph.op("Add", graph.linear(feature, constant, bias), graph.linear(view, varying, None))
+    varying = np.zeros((len(weight), 4), np.float32)
+    varying[:, : 3 + far] = weight[:, split : split + 3 + far]
+    value = graph.op("Add", graph.linear(feature, weight[:, :split], bias), graph.linear(view, varying, None))
     if extra is not None:
         value = graph.op("Add", value, extra)
-    for weight, bias in others:
-        value = graph.linear(graph.op("Relu", value), weight, bias)
-    return value
+    # Columns come in fours, since then WebGPU's kernel multiplies by vectors: 10 become 12 and are cut again.
+    more = -mlp.outputs % 4
+    for i, (weight, bias) in enumerate(others, 1):
+        wide = more if i == len(others) else 0
+        hidden = graph.op("Relu", value)
+        value = graph.linear(hidden, np.pad(weight, ((0, wide), (0, 0))), np.pad(bias, (0, wide)))
+    return graph.columns(value, 0, mlp.outputs) if more and others else value
 
 
 def _scales_first(mlp: Mlp, k: int) -> Mlp:

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from splatlens.cli_output import bytes_text
-from splatlens.converters.check import Report, check
+from splatlens.converters.check import check
+from splatlens.converters.check_report import Report
 from splatlens.viewer.camera_files import read_cameras
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import statistics
 import tempfile
 import time
@@ -15,14 +16,21 @@ import onnx
 from numpy.typing import NDArray
 
 from splatlens.converters import webgpu_operators as webgpu
+from splatlens.converters.check_network import NetworkCheck
+from splatlens.converters.check_report import Report, moment_text
 from splatlens.converters.generator import Prepared, prepare
 from splatlens.converters.onnx_file import model_bytes, read_model
 from splatlens.viewer.camera import Camera
-from splatlens.viewer.contract import Contract
 from splatlens.viewer.errors import LensError
 from splatlens.viewer.generated import Attributes, attributes, usable
-from splatlens.viewer.generator import FIRST, Model, Moment
-from splatlens.viewer.generator_bounds import LEAST_OPACITY, moments, probe_camera, runs, sees_camera
+from splatlens.viewer.generator import Model, Moment
+from splatlens.viewer.generator_bounds import (
+    LEAST_OPACITY,
+    MOST_CONTROLS,
+    moments,
+    runs,
+    sees_camera,
+)
 from splatlens.viewer.model_graph import static_rows
 
 #: Runs that the cost is the median of.
@@ -33,41 +41,8 @@ ROUNDING = 2e-3
 STRAY = 1e-3
 #: Share of the rows that may be padding at all times before it is worth a word.
 PADDING = 0.5
-#: Sides of pictures that dynamic networks are tried with, pixels, rounded up to the contract's multiple.
-SIZES = ((64, 96), (97, 131))
 #: Most covariances looked at in a run: eigenvalues of 100,000 take 0.1 s.
 MOST_COVARIANCES = 100_000
-
-
-@dataclass(frozen=True)
-class Finding:
-    """level: error (breaks the contract), or warning. what: where in the model. text: one sentence and a remedy."""
-
-    level: str
-    what: str
-    text: str
-
-
-@dataclass
-class Report:
-    """Findings, and facts for the summary. warnings do not fail a model."""
-
-    path: Path
-    findings: list[Finding] = field(default_factory=list)
-    facts: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def passed(self) -> bool:
-        return not any(f.level == "error" for f in self.findings)
-
-    def add(self, level: str, what: str, text: str) -> None:
-        """A finding, once for each `what` and level."""
-        if all((f.level, f.what) != (level, what) for f in self.findings):
-            self.findings.append(Finding(level, what, text))
-
-    def to_json(self) -> dict[str, Any]:
-        found = [{"level": f.level, "what": f.what, "text": f.text} for f in self.findings]
-        return {"model": str(self.path), "passed": self.passed, "findings": found, "facts": self.facts}
 
 
 def check(path: Path, cameras: Sequence[Camera] = ()) -> Report:
@@ -93,7 +68,7 @@ def check(path: Path, cameras: Sequence[Camera] = ()) -> Report:
     if contract.kind == "generator":
         _Generator(report, model, tuple(cameras)).run()
     else:
-        _Network(report, model).run()
+        NetworkCheck(report, model).run()
     return report
 
 
@@ -150,15 +125,6 @@ def _folded(model: bytes) -> onnx.ModelProto | None:
             return None
 
 
-def moment_text(contract: Contract, moment: Moment) -> str:
-    """At 0.5 s, smile=1, track walk."""
-    parts = [f"{moment.seconds:.4g} s"] if contract.time or contract.tracks else []
-    parts += [f"{name}={value:g}" for name, value in list(moment.controls.items())[:4]]
-    if moment.track != FIRST:
-        parts.append(f"track {moment.track}" if moment.track else "no track")
-    return "at " + ", ".join(parts) if parts else "in its run"
-
-
 def _timed(model: Model, tries: Sequence[tuple[Moment, Camera]]) -> float:
     """Median seconds of a run, warm."""
     taken = []
@@ -180,6 +146,8 @@ class _Generator:
     high: NDArray[np.float64] = field(default_factory=lambda: np.full(3, -np.inf))
     live: int = 0
     rows: int = 0
+    #: Digests of what came of moments and cameras.
+    seen: dict[str, bytes] = field(default_factory=dict)
 
     def run(self) -> None:
         """All runs, then what only all of them together show."""
@@ -194,6 +162,7 @@ class _Generator:
                 self.report.add("error", "run", f"{moment_text(contract, moment)}: {text}")
                 return
             done += 1
+            self.seen[_key(moment, camera)] = _digest(outputs)
             self._rows(moment_text(contract, moment), outputs)
         if self.live == 0:
             text = f"nothing in {done} runs could be drawn (rows {self.rows}); check count and opacities"
@@ -298,96 +267,40 @@ class _Generator:
         """Controls and times that change nothing, and runs that differ although nothing changed."""
         contract, add = self.model.contract, self.report.add
         moment, camera = tries[0]
-        first = dict(self.model.run(moment, camera))
         self.model.forget()
-        if not _same(first, self.model.run(moment, camera)):
+        if self.seen.pop(_key(moment, camera)) != self._outcome(moment, camera):
             text = "two runs with equal inputs differ: pictures will flicker and captures not repeat"
             add("warning", "run", f"{text}; replace random operators by constants")
             return
-        for control in contract.controls[:32]:
-            middle = moments(contract)[len(moments(contract)) // 2].seconds
+        middle = moments(contract)[-1].seconds
+        for control in contract.controls[:MOST_CONTROLS]:
             ends = [Moment(middle, {control.name: value}) for value in (control.minimum, control.maximum)]
-            if _same(*(dict(self.model.run(end, camera)) for end in ends)):
+            if len({self._outcome(end, camera) for end in ends}) == 1:
                 text = f"changes nothing from {control.minimum:g} to {control.maximum:g}, all else at its default"
                 add("warning", f"control {control.name!r}", f"{text}; leave it out, or connect it")
         if contract.time and any(one.meaning in ("time", "frame") for one in contract.inputs.values()):
-            spread = [replace(moment, seconds=share * contract.time.duration) for share in (0.0, 0.31, 0.77)]
-            found = [dict(self.model.run(one, camera)) for one in spread]
-            if _same(found[0], found[1]) and _same(found[0], found[2]):
+            spread = [replace(moment, seconds=share * contract.time.duration) for share in (0.0, 0.25, 0.75)]
+            if len({self._outcome(one, camera) for one in spread}) == 1:
                 text = "changes nothing; leave the input out, so that the model does not run each frame"
                 add("warning", "time", text)
 
-
-@dataclass
-class _Network:
-    report: Report
-    model: Model
-
-    def run(self) -> None:
-        """A few pictures of several sizes, at times and controls."""
-        contract, report = self.model.contract, self.report
-        name = next(key for key, one in contract.inputs.items() if one.meaning == "image")
-        output, kind = contract.outputs["image"].output, self.model.graph.inputs[name].type
-        image = contract.image
-        assert image is not None
-        sizes = [image.size] if image.size else [
-            tuple(-(-side // image.multiple) * image.multiple for side in size) for size in SIZES
-        ]
-        done, seconds = 0, []
-        for size in sizes:
-            for moment in moments(contract):
-                for label, picture in _pictures(size).items():
-                    when = f"{label} of {size[1]}x{size[0]}, {moment_text(contract, moment)}"
-                    given = picture.astype(kind)
-                    start = time.perf_counter()
-                    try:
-                        made = self.model.run(moment, _camera_of(size), images={name: given})[output]
-                    except LensError as error:
-                        text = str(error).removeprefix(f"{self.model.name}: ")
-                        report.add("error", "run", f"{when}: {text}")
-                        return
-                    seconds.append(time.perf_counter() - start)
-                    done += 1
-                    self._picture(when, given, made)
-        pixels = sizes[-1][0] * sizes[-1][1]
-        report.facts |= {
-            "sizes": [list(size) for size in sizes], "runs": done, "tiled": image.size is not None,
-            "seconds_per_run": statistics.median(seconds),
-            "gpu_bytes_per_pixel": 2 * 3 * np.dtype(kind).itemsize, "pixels": pixels,
-        }  # fmt: skip
-
-    def _picture(self, when: str, given: NDArray[Any], made: NDArray[Any]) -> None:
-        add = self.report.add
-        if made.shape != given.shape:
-            text = f"{when}: gave {list(made.shape)} for {list(given.shape)}"
-            add("error", "image", f"{text}; a network keeps the size of its picture")
-            return
-        bad = int(np.count_nonzero(~np.isfinite(made).all(axis=1)))
-        if bad:
-            text = f"{when}: {bad:,} of {made[0, 0].size:,} pixels are NaN or infinite and stay as they were"
-            add("error", "image", f"{text}; look for divisions by zero")
-        elif (float(made.min()) < -1 or float(made.max()) > 2) and not bad:
-            text = f"{when}: values from {made.min():.3g} to {made.max():.3g}"
-            add("warning", "image", f"{text}; the picture is sRGB from 0 to 1, not 0 to 255 nor normalised")
+    def _outcome(self, moment: Moment, camera: Camera) -> bytes:
+        """What came of a run made before, or made now."""
+        key = _key(moment, camera)
+        if key not in self.seen:
+            self.seen[key] = _digest(self.model.run(moment, camera))
+        return self.seen[key]
 
 
-def _pictures(size: tuple[int, ...]) -> dict[str, NDArray[np.float32]]:
-    """(1, 3, H, W) each: black, white, and colours that run across with noise on them."""
-    height, width = size[0], size[1]
-    y, x = np.mgrid[0:height, 0:width]
-    ramp = np.stack([x / max(width - 1, 1), y / max(height - 1, 1), 1 - x / max(width - 1, 1)])
-    noise = np.random.default_rng(0).uniform(-0.1, 0.1, ramp.shape)
-    shape = (1, 3, height, width)
-    mixed = np.clip(ramp + noise, 0, 1).astype(np.float32)[None]
-    return {"black": np.zeros(shape, np.float32), "white": np.ones(shape, np.float32), "a picture": mixed}
+def _key(moment: Moment, camera: Camera) -> str:
+    return f"{moment} {camera.world_to_camera.tolist()} {camera.width} {camera.height}"
 
 
-def _camera_of(size: tuple[int, ...]) -> Camera:
-    return probe_camera().resized(size[1], size[0])
-
-
-def _same(a: dict[str, NDArray[Any]], b: dict[str, NDArray[Any]]) -> bool:
-    return all(np.array_equal(a[k], b[k], equal_nan=a[k].dtype.kind == "f") for k in a)
+def _digest(outputs: dict[str, NDArray[Any]]) -> bytes:
+    digest = hashlib.sha256()
+    for name in sorted(outputs):
+        digest.update(outputs[name].tobytes())
+    return digest.digest()
 
 
 def _count(rows: Any) -> str:

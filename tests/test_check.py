@@ -12,7 +12,8 @@ import onnx
 import pytest
 from onnx import helper
 
-from splatlens.converters.check import Report, check
+from splatlens.converters.check import check
+from splatlens.converters.check_report import Report
 from splatlens.converters.onnx_file import with_contract
 from splatlens.converters.onnx_graph import Graph
 from splatlens.converters.webgpu_operators import SUPPORTED, lacks

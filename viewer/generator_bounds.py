@@ -26,14 +26,15 @@ CAMERA_INPUTS = ("camera_position", "world_to_camera", "projection", "viewport")
 
 def moments(contract: Contract) -> list[Moment]:
     """Moments that stand for all: times at their ends and in between, controls at their ends, every track and none."""
-    durations = [contract.time.duration] if contract.time else []
-    durations += [track.duration for track in contract.tracks[:MOST_TRACKS]]
-    times = sorted({share * duration for duration in durations for share in SHARES}) or [0.0]
-    tracks: list[str | None] = [t.name for t in contract.tracks[:MOST_TRACKS]] or [FIRST]
-    found = [Moment(seconds, {}, track) for track in tracks for seconds in times]
-    if contract.tracks:
-        found.append(Moment(times[len(times) // 2], {}, None))
-    middle = times[len(times) // 2]
+    tracks = contract.tracks[:MOST_TRACKS]
+    own = [contract.time.duration] if contract.time else []
+    found = []
+    for name, durations in [(t.name, {*own, t.duration}) for t in tracks] or [(FIRST, set(own))]:
+        times = sorted({share * duration for duration in durations for share in SHARES}) or [0.0]
+        found += [Moment(seconds, {}, name) for seconds in times]
+    middle = found[len(SHARES) // 2 if len(found) > 1 else 0].seconds
+    if tracks:
+        found.append(Moment(middle, {}, None))
     lows, highs = ({c.name: getattr(c, end) for c in contract.controls} for end in ("minimum", "maximum"))
     if contract.controls:
         found += [Moment(middle, lows), Moment(middle, highs)]

@@ -90,7 +90,7 @@ def open_gaussian4d(path: Path, options: ReadOptions = ReadOptions()) -> LiveSou
     def read(dropped: Counter[str]) -> Iterator[Gaussians4D]:
         for first in range(0, len(c.means), CHUNK_ROWS):
             rows = slice(first, first + CHUNK_ROWS)
-            yield _chunk(c, rows, settings.prefilter, period, dropped)
+            yield chunk(c, rows, settings.prefilter, period, dropped)
 
     return sequence_source(info, span, read)
 
@@ -147,7 +147,7 @@ def _whole(path: Path, index: int, name: str, value: Any, most: int) -> int:
     return value
 
 
-def _chunk(c: Captured, rows: slice, prefilter: float, period: float, dropped: Counter[str]) -> Gaussians4D:
+def chunk(c: Captured, rows: slice, prefilter: float, period: float, dropped: Counter[str]) -> Gaussians4D:
     """Some rows, activated and sliced; those that cannot be drawn are counted and left out."""
     means, times = c.means[rows].astype(np.float64), c.times[rows].astype(np.float64)
     logarithms, quats = c.scales[rows].astype(np.float64), c.quats[rows].astype(np.float64)

@@ -14,7 +14,7 @@ from splatlens.converters.format import Format, ReadOptions
 from splatlens.converters.live import LiveSource
 from splatlens.converters.model_folder import iterations, parse_cfg_args, with_run
 from splatlens.converters.ply_header import listed, vertex_columns
-from splatlens.converters.ply_rows import EXPORT, open_rows, pick
+from splatlens.converters.ply_rows import EXPORT, Rows, open_rows, pick
 from splatlens.converters.sequence import (
     CHUNK_ROWS,
     F64,
@@ -81,16 +81,18 @@ def open_spacetime(path: Path, options: ReadOptions = ReadOptions()) -> LiveSour
         known = f"{frames} frames, by its cfg_args," if frames else "how long it takes is not in the file;"
         info = info.with_warnings(f"{known} played in {span.duration:.3g} s at its normal speed; change by --seconds")
 
-    def read(dropped: Counter[str]) -> Iterator[Spacetime]:
-        columns = {key: [vertices.index[name] for name in names] for key, names in COLUMNS.items()}
-        for table in vertices.tables(CHUNK_ROWS):
-            with np.errstate(over="ignore"):
-                given = {key: pick(table, c).astype(np.float64) for key, c in columns.items()}
-            scales, opacities = activated(given["scales"], given["opacities"][:, 0])
-            widths = exp_widths(given["widths"][:, 0])
-            yield moving(given, given["times"][:, 0], widths, scales, opacities, dropped)
+    return sequence_source(info, span, lambda dropped: chunks(vertices, dropped))
 
-    return sequence_source(info, span, read)
+
+def chunks(vertices: Rows, dropped: Counter[str]) -> Iterator[Spacetime]:
+    """The rows that can be drawn, activated."""
+    columns = {key: [vertices.index[name] for name in names] for key, names in COLUMNS.items()}
+    for table in vertices.tables(CHUNK_ROWS):
+        with np.errstate(over="ignore"):
+            given = {key: pick(table, c).astype(np.float64) for key, c in columns.items()}
+        scales, opacities = activated(given["scales"], given["opacities"][:, 0])
+        widths = exp_widths(given["widths"][:, 0])
+        yield moving(given, given["times"][:, 0], widths, scales, opacities, dropped)
 
 
 def moving(
@@ -106,9 +108,7 @@ def moving(
         omegas = given["omegas"] / lengths[:, None]
     turned: NDArray[np.bool_] = (given["quats"] != 0).any(axis=1)
     motions = given["motions"].reshape(-1, 3, 3)
-    made = Spacetime(
-        given["means"], motions, times, widths, quats, omegas, scales, opacities, given["colors"]
-    )
+    made = Spacetime(given["means"], motions, times, widths, quats, omegas, scales, opacities, given["colors"])
     out = kept(made, turned, dropped)
     assert isinstance(out, Spacetime)
     return out

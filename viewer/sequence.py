@@ -24,6 +24,7 @@ from splatlens.viewer.sequence_kernels import (
     HALF_MAX,
     SPACETIME_WORDS,
     Gaussians4D,
+    Moment,
     Spacetime,
     Words,
     length_unit,
@@ -268,15 +269,18 @@ class SequenceLayer:
     def splats(self, camera: Camera) -> Splats:
         """The splats at this time as `camera` sees them: colours evaluated, those that are invisible left out."""
         _, eye = layer_view(camera, self.transform)
-        moments = [self.sequence.motion(i).at(self.time, eye) for i in range(len(self.sequence.parts))]
-        means, axes, opacities, colors = (
-            np.concatenate([getattr(m, name) for m in moments]) for name in ("means", "axes", "opacities", "colors")
-        )
-        rows = 255 * opacities > 1
-        return Splats(
-            means[rows].astype(np.float32), *_shape(axes[rows]), opacities[rows].astype(np.float32),
-            ((colors[rows, None] - 0.5) / SH_C0).astype(np.float32),
-        )  # fmt: skip
+        moments = (self.sequence.motion(i).at(self.time, eye) for i in range(len(self.sequence.parts)))
+        return Splats.concatenate([splats_of(moment) for moment in moments])
+
+
+def splats_of(moment: Moment) -> Splats:
+    """The visible splats of a moment, their colours as constants."""
+    rows = 255 * moment.opacities > 1
+    sh = (moment.colors[rows, None] - 0.5) / SH_C0
+    return Splats(
+        moment.means[rows].astype(np.float32), *_shape(moment.axes[rows]), moment.opacities[rows].astype(np.float32),
+        sh.astype(np.float32),
+    )  # fmt: skip
 
 
 def _shape(axes: F64) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

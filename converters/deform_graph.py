@@ -5,10 +5,15 @@ scale) and of the other three only time is interpolated anew, without GridSample
 has not always computed rightly: a row of weights times all time planes gives, in one product, the planes' line at this
 moment (some hundred rows of C); then each splat gathers its own two neighbours, at indices that are constant.
 
-Measured beside other ways, 20,000 splats, C 32, scales 64 and 128, width 64, 25 rows of time (the D-NeRF settings), one
-core: 8 ms of features and 10 ms of perceptron a frame; constants of 304 bytes a splat. With the spatial planes gathered
-each frame too: a fifth slower, and 192 bytes a splat of indices and weights besides the planes' 8 MB. With time as the
-only axis left, that is a column of rows for each splat: 10,000 bytes a splat, a third slower.
+Measured beside other ways with the D-NeRF settings (20,000 splats, C 32, planes of 64 and 128 cells, 25 rows of time,
+width 64), one core: 9 ms for the features and as much again for the perceptron; constants of 304 bytes a splat.
+
+- Spatial planes gathered in each frame: the same time, 240 bytes a splat of indices and weights, and the planes' 8 MB.
+- The place folded in the time planes too, so that each splat has its own 13 rows: 21 ms, 10,000 bytes a splat, and on
+  SwiftShader 15 times as long.
+- Both neighbours gathered at once and weighted: 24 ms; gathered one by one with a weight each: 11 ms.
+- A kernel of our own in WGSL: not built. It would save some 30 dispatches and the (N, width) buffers between them, not
+  the perceptron's 17,000 multiplications a splat, which take seven eighths of the time under WebGPU on SwiftShader.
 """
 
 from __future__ import annotations
@@ -80,10 +85,10 @@ def cells(coordinates: F64, size: int) -> tuple[NDArray[np.int64], F64]:
     """Cell and share of the way to the next for coordinates -1 to 1 along an axis of `size` samples.
 
     As grid_sample of torch has it with align_corners and padding_mode border: -1 and 1 are the outermost samples, and
-    what lies outside is moved there. The cell is at most size - 2 where there are two samples.
+    what lies outside is moved there. The share is 0 in the last cell.
     """
     position = np.clip((coordinates + 1) / 2 * (size - 1), 0, size - 1)
-    low = np.minimum(np.floor(position), max(size - 2, 0)).astype(np.int64)
+    low = np.floor(position).astype(np.int64)
     return low, position - low
 
 
@@ -107,7 +112,7 @@ def _trunk(graph: Graph, network: Network, rows: Rows, time: str) -> str:
 
 
 def _first_product(graph: Graph, network: Network, rows: Rows, time: str) -> str:
-    """(N, W): features times the first layer's weight, a product a scale (joining them first costs a quarter)."""
+    """(N, W): features times the first layer's weight, a product a scale: no joined copy of them is made."""
     weight, _ = network.trunk[0]
     places = _places(network, rows.means)
     channels = network.channels
@@ -149,7 +154,7 @@ def _lines(graph: Graph, network: Network, time: str) -> tuple[str, str]:
     flat = [plane.transpose(1, 2, 0).reshape(rows - first, -1) for plane in planes]
     line = graph.reshape(graph.op("MatMul", weights, np.concatenate(flat, axis=1)), -1, network.channels)
     count = sum(plane.shape[2] for plane in planes)
-    # A step that leads into the next plane is never taken: cells end at size - 2. One sample has none: its share is 0.
+    # The step from a plane's last row leads into the next plane and is never taken: its share is 0.
     following = graph.op("Gather", line, graph.constant(np.minimum(np.arange(count) + 1, count - 1), "int32"))
     return line, graph.op("Sub", following, line)
 

@@ -269,6 +269,8 @@ class TestClientFiles:
         } <= bundle.files.keys()
         types = {
             "js": "text/javascript",
+            "mjs": "text/javascript",
+            "wasm": "application/wasm",
             "css": "text/css",
             "json": "application/json",
             "wgsl": "text/wgsl",

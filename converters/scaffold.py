@@ -7,21 +7,25 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx
 
 from splatlens.converters.format import Format, ReadOptions
 from splatlens.converters.generator import model_source
 from splatlens.converters.live import LiveSource
 from splatlens.converters.model_folder import iterations, with_run
-from splatlens.converters.onnx_graph import Graph
 from splatlens.converters.ply_header import vertex_columns
 from splatlens.converters.scaffold_model import COVARIANCE_COLUMNS, Array, Mlp, ScaffoldModel, read_model
 from splatlens.converters.source import SourceInfo
 from splatlens.viewer.contract import MAX_CAPACITY, Columns, Contract, Control, Input
 from splatlens.viewer.errors import UnsupportedError
 from splatlens.viewer.scene import Kernel
+
+if TYPE_CHECKING:
+    import onnx
+
+    from splatlens.converters.onnx_graph import Graph
 
 #: Columns that only Scaffold-GS and its kin have.
 _COLUMNS = {"f_offset_0", "f_anchor_feat_0"}
@@ -74,6 +78,8 @@ def build(model: ScaffoldModel, info: SourceInfo) -> onnx.ModelProto:
     Everything without the camera is a constant of the graph, or made of constants alone, which runtimes compute once.
     """
     n, k = len(model.anchors), model.k
+    from splatlens.converters.onnx_graph import Graph  # imports onnx, 0.3 s
+
     graph = Graph("scaffold")
     camera = graph.input("camera_position", (3,))
     inputs, controls = {camera: Input("camera_position")}, _controls(model.appearance)
@@ -101,9 +107,8 @@ def build(model: ScaffoldModel, info: SourceInfo) -> onnx.ModelProto:
     scale = graph.op("Mul", share, np.exp(model.log_scales[:, None, 3:]))
     turn = graph.columns(covariance, 3 * k, 4 * k)
     means = (model.anchors[:, None] + model.offsets * np.exp(model.log_scales[:, None, :3])).reshape(n * k, 3)
-    # Made by a node: an output that is a constant of the file may lie where the browser's runtime does not look for it.
-    mean = graph.op("Add", means, graph.op("Mul", camera, 0.0))
-    columns = {"means": (mean, 3), "scales": (scale, 3), "quats": (turn, 4), "opacities": (opacity, 1)}
+    # No input reaches the centres, so the page fetches them once.
+    columns = {"means": (graph.constant(means), 3), "scales": (scale, 3), "quats": (turn, 4), "opacities": (opacity, 1)}
     for name, (value, width) in {**columns, "colors": (color, 3)}.items():
         graph.output(graph.reshape(value, n * k, width), name, (n * k, width))
     texts = {name: text for name in ("title", "attribution", "licence") if (text := getattr(info, name))}

@@ -7,13 +7,11 @@ A run of hustvl/4DGaussians leaves point_cloud/iteration_N/ with point_cloud.ply
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 
 from splatlens.converters.checkpoint import read_checkpoint, state_dict
-from splatlens.converters.deform_graph import Rows, build
 from splatlens.converters.deform_network import HEADS, Network, read_network
 from splatlens.converters.format import Format, ReadOptions
 from splatlens.converters.generator import model_source
@@ -24,6 +22,11 @@ from splatlens.converters.ply_rows import open_rows, pick
 from splatlens.viewer.contract import MAX_CAPACITY, Columns, Contract, Input, TimeSpan
 from splatlens.viewer.errors import FormatError, LensError, UnsupportedError
 
+if TYPE_CHECKING:
+    import onnx
+
+    from splatlens.converters.deform_graph import Rows
+
 NETWORK, TABLE = "deformation.pth", "deformation_table.pth"
 #: By which a run is known, even one that lacks the network itself.
 _MARKS = (NETWORK, TABLE, "deformation_accum.pth")
@@ -32,6 +35,8 @@ _MARKS = (NETWORK, TABLE, "deformation_accum.pth")
 FRAME_RATE, FRAMES_PER_ROW = 30, 2
 #: Seconds of a run without planes.
 DURATION = 4.0
+#: Of constants, in a model: protobuf's 2 GiB less what the network itself takes.
+MAX_BYTES = (1 << 31) - (1 << 27)
 _AGAIN = "copy the iteration's folder again"
 
 
@@ -78,6 +83,12 @@ def _require_duration(path: Path, seconds: float | None) -> None:
 def _model(folder: Path, settings: dict[str, Any], duration: float | None) -> onnx.ModelProto:
     network = read_network(folder / NETWORK, state_dict(folder / NETWORK), settings)
     rows = _rows(folder / "point_cloud.ply", network)
+    width = rows.sh.shape[1] + 11 + len(network.planes) * (network.channels + 6)
+    if 4 * width * len(rows) > MAX_BYTES:
+        raise UnsupportedError(
+            f"{folder}: {len(rows):,} splats of {4 * width} bytes, more than the {MAX_BYTES:,} bytes that an ONNX file "
+            "holds; train with fewer splats"
+        )
     seconds = FRAMES_PER_ROW * network.time_rows / FRAME_RATE if network.planes else DURATION
     contract = Contract(
         "generator",
@@ -86,6 +97,8 @@ def _model(folder: Path, settings: dict[str, Any], duration: float | None) -> on
         capacity=len(rows),
         time=TimeSpan(0, 1, duration or seconds),
     )
+    from splatlens.converters.deform_graph import build  # imports onnx, 0.3 s
+
     return build(network, rows).model(contract)
 
 
@@ -111,6 +124,8 @@ def _rows(path: Path, network: Network) -> Rows:
             "export the scene again"
         )
     means, quats, scales, logits, sh = np.split(table, [3, 7, 10, 11], axis=1)
+    from splatlens.converters.deform_graph import Rows
+
     return Rows(means, scales, quats, logits, sh)
 
 

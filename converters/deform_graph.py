@@ -8,7 +8,7 @@ moment (some hundred rows of C); then each splat gathers its own two neighbours,
 Measured beside other ways with the D-NeRF settings (20,000 splats, C 32, planes of 64 and 128 cells, 25 rows of time,
 width 64), one core: 9 ms for the features and as much again for the perceptron; constants of 304 bytes a splat.
 
-- Spatial planes gathered in each frame: the same time, 240 bytes a splat of indices and weights, and the planes' 8 MB.
+- Spatial planes gathered in each frame: the same time, 192 bytes a splat of indices and weights, and the planes' 8 MB.
 - The place folded in the time planes too, so that each splat has its own 13 rows: 21 ms, 10,000 bytes a splat, and on
   SwiftShader 15 times as long.
 - Both neighbours gathered at once and weighted: 24 ms; gathered one by one with a weight each: 11 ms.

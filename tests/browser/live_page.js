@@ -62,7 +62,7 @@ export async function open(client, src, options = {}) {
   /** Draws until the frame is what it will stay, as the viewer's loop does. */
   async function settle(to) {
     target = { budget: 1e6, ...to };
-    for (const end = performance.now() + 20_000; performance.now() < end;) {
+    for (const end = performance.now() + 60_000; performance.now() < end;) {
       const again = new Promise((resolve) => { wake = resolve; setTimeout(resolve, 100); });
       const drawn = view.draw(target, [0, 0, 0, 1], () => canvasOf(target.camera));
       await drawn?.submitted;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ import numpy as np
 
 from splatlens.converters.live import LiveSource
 from splatlens.converters.source import Source, checked
+from splatlens.converters.transform import transformed
 from splatlens.viewer.convert import start_camera
 from splatlens.viewer.errors import LensError
 from splatlens.viewer.generator import Moment
@@ -42,7 +44,8 @@ def baked(sources: Sequence[Source | LiveSource], settings: Settings) -> list[So
 
 
 def _layer(source: LiveSource, index: int) -> LiveLayer:
-    layer = live_layer(replace(source.layer(), name=source.info.name), str(source.info.path))
+    made = source.layer()
+    layer = live_layer(replace(made, name=made.name or source.info.name), str(source.info.path))
     if layer.kind == "postprocess":
         raise LensError(f"{source.info.path}: finishes pictures and makes no splats; leave it out")
     return replace(layer, index=index)
@@ -52,8 +55,12 @@ def _at(source: LiveSource, layer: LiveLayer, moment: Moment) -> Source:
     """The splats of one moment. Colours and splats that depend on the camera are those that the start camera sees."""
     info, bounds = source.info, layer.bounds
     up = info.up or (0.0, -1.0, 0.0)
-    camera = info.camera or start_camera(np.array(bounds or ((-1, -1, -1), (1, 1, 1)), np.float32), up)
+    matrix = layer.transform
+    corners = np.array(list(itertools.product(*np.array(bounds or ((-1,) * 3, (1,) * 3)).T))) @ matrix[:3, :3].T
+    camera = info.camera or start_camera((corners + matrix[:3, 3]).astype(np.float32), up)
     made = layer.splats(moment, camera)
+    if not np.array_equal(matrix, np.eye(4)):
+        made = transformed(made, matrix)
     warnings = layer.notices(moment, camera)
     if not len(made):
         why = f"gives nothing that can be drawn at {moment.seconds:g} s"

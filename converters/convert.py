@@ -81,7 +81,9 @@ def convert(
     for path in map(Path, inputs):
         if output.exists() and path.exists() and output.samefile(path):
             raise LensError(f"{output}: is both input and output; name another output")
-    opened = _open_all([Path(path) for path in inputs], read)
+    apart = _open_all([Path(path) for path in inputs], read)
+    opened = [source for _, source in apart]
+    edits = edits.of_inputs([i for i, _ in apart])
     opened = bake.baked(opened, moment) if moment is not None else opened
     if output.suffix.lower() == ".onnx":
         return _into_onnx(opened, output, edits, write, start)
@@ -102,16 +104,23 @@ def convert(
     return Converted(output, splats, degree, size, time.perf_counter() - start, peak_bytes(), infos, details)
 
 
-def _open_all(paths: Sequence[Path], options: ReadOptions) -> list[Source | LiveSource]:
-    """Opens every input; an option counts for those whose format heeds it, and must count for one at least."""
-    heeded = [find_format(path).options for path in paths]
+def _open_all(paths: Sequence[Path], options: ReadOptions) -> list[tuple[int, Source | LiveSource]]:
+    """Opens every input; an option counts for those whose format heeds it, and must count for one at least.
+
+    (number of the input, source): a .lens with live layers comes apart into several.
+    """
+    formats = [find_format(path) for path in paths]
     for field in fields(options):
-        if getattr(options, field.name) != field.default and not any(field.name in names for names in heeded):
+        if getattr(options, field.name) != field.default and not any(field.name in f.options for f in formats):
             open_any(paths[0], options)  # says what it has no meaning for
-    return [
-        open_any(path, replace(ReadOptions(), **{name: getattr(options, name) for name in READ_NAMES & set(names)}))
-        for path, names in zip(paths, heeded, strict=True)
-    ]
+    opened: list[tuple[int, Source | LiveSource]] = []
+    for i, (path, known) in enumerate(zip(paths, formats, strict=True)):
+        if known is lens.FORMAT:
+            opened += [(i, part) for part in lens.open_parts(path)]
+        else:
+            heeded = {name: getattr(options, name) for name in READ_NAMES & set(known.options)}
+            opened.append((i, open_any(path, replace(ReadOptions(), **heeded))))
+    return opened
 
 
 def _refuse_edits(source: LiveSource, edits: Edits, output: Path) -> None:
@@ -161,12 +170,16 @@ def _into_lens(
         if isinstance(part, Tally) and len(parts) > 1 and edits.removes and part.count() == 0:
             continue  # a tile outside of the crop is no fault
         info = part.info if isinstance(part, LiveSource) else part.source.info
-        names[info.name] += 1
-        name = info.name if names[info.name] == 1 else f"{info.name} {names[info.name]}"
+        made = None
         if isinstance(part, LiveSource):
             tell(f"preparing {info.path.name}", 0)
-            layers.append(replace(part.layer(), name=name, transform=check_transform(matrix)))
-        else:
+            made = part.layer()
+        name = made.name if made is not None and made.name else info.name
+        names[name] += 1
+        name = name if names[name] == 1 else f"{name} {names[name]}"
+        if made is not None:
+            layers.append(replace(made, name=name, transform=check_transform(matrix @ made.transform)))
+        elif isinstance(part, Tally):
             layers.append(SourceLayer(non_empty(part.source), name, matrix, kernel_of(info)))
         infos.append(moved_info(info, matrix))
     tallies = [part for part in parts if isinstance(part, Tally)]

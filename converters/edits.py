@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -54,6 +54,11 @@ class Edits:
                 source = last.source
             edited[place] = source
         return edited
+
+    def of_inputs(self, owners: Sequence[int]) -> Edits:
+        """For inputs that came apart: owners, the number of the input that each part is of."""
+        transforms = tuple(self.transforms[i] for i in owners) if self.transforms else ()
+        return replace(self, transforms=transforms, crops=tuple(self.crops[i] for i in owners) if self.crops else ())
 
     @property
     def removes(self) -> bool:

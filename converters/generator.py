@@ -13,11 +13,11 @@ from splatlens.converters import visionary
 from splatlens.converters.format import Format, ReadOptions
 from splatlens.converters.live import LiveSource
 from splatlens.converters.source import SourceInfo
+from splatlens.viewer.blob_layer import BlobLayer
 from splatlens.viewer.contract import MAX_CAPACITY, Contract
 from splatlens.viewer.errors import FormatError
 from splatlens.viewer.fields import dump_json
 from splatlens.viewer.generator import Model, Moment, load
-from splatlens.viewer.lens_layers import BlobLayer
 from splatlens.viewer.model_graph import ModelGraph, require_fit
 from splatlens.viewer.splats import SH_COEFFICIENTS
 

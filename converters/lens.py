@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from splatlens.converters.format import Format, ReadOptions
+from splatlens.converters.live import LiveSource
 from splatlens.converters.source import Source, SourceInfo
 from splatlens.converters.transform import similarity, transformed
+from splatlens.viewer.blob_layer import BlobLayer
 from splatlens.viewer.errors import LensError, UnsupportedError
 from splatlens.viewer.lens_layout import CLUSTER_SPLATS, MAGIC
+from splatlens.viewer.scene import LIVE_KINDS
 from splatlens.viewer.splats import Splats
 
 if TYPE_CHECKING:
@@ -29,6 +32,48 @@ def sniff(head: bytes, path: Path) -> bool:
 
 def open_lens(path: Path, options: ReadOptions = ReadOptions()) -> Source:
     """Reads the head only. Raises LensError, UnsupportedError where a layer cannot be given as splats as they are."""
+    return _stored(path)
+
+
+def open_parts(path: Path) -> list[Source | LiveSource]:
+    """A .lens with live layers as several inputs: what is stored as one, each live layer as one. Raises LensError."""
+    from splatlens.viewer.lens_reader import LensReader
+
+    with LensReader.open(path) as reader:
+        live, scene, cameras = live_layers(reader), reader.scene, reader.cameras()
+        if not live:
+            return [_stored(path)]
+        stored: list[Source | LiveSource] = [_stored(path, live)] if reader.splats_layers else []
+    facts = {name: getattr(scene, name) for name in ("title", "attribution", "licence", "up", "background", "camera")}
+    for i, layer in live.items():
+        splats = layer.properties.get("capacity", layer.properties.get("splats", 0))
+        info = SourceInfo(path, "lens", splats, 0, 0, **facts, cameras=() if stored else cameras, files=(path,))
+        model = None if layer.kind == "sequence" else partial(_model, path, i)
+        stored.append(LiveSource(info, partial(_blob_layer, path, i), model))
+    return stored
+
+
+def _blob_layer(path: Path, index: int) -> BlobLayer:
+    from splatlens.viewer.lens_reader import LensReader
+
+    with LensReader.open(path) as reader:
+        layer = reader.layers[index]
+        blobs = {name: reader.blob(index, name) for name in layer.blobs}
+    return BlobLayer(layer.kind, blobs, layer.properties, layer.name, layer.transform)
+
+
+def _model(path: Path, index: int) -> bytes:
+    """The model of a layer, its contract inside. Raises LensError."""
+    from splatlens.converters.onnx_file import model_bytes, parsed, with_contract
+    from splatlens.viewer.live import live_layer
+
+    layer = _blob_layer(path, index)
+    contract = live_layer(layer, str(path)).contract
+    return model_bytes(with_contract(parsed(layer.blobs["model"], str(path)), contract), str(path))
+
+
+def _stored(path: Path, without: Collection[int] = ()) -> Source:
+    """The splats layers of a file. without: numbers of layers that are left out."""
     from splatlens.viewer.lens_reader import LensReader  # decoders that no other format needs
 
     with LensReader.open(path) as reader:
@@ -36,9 +81,11 @@ def open_lens(path: Path, options: ReadOptions = ReadOptions()) -> Source:
         cameras = reader.cameras()
         notices = tuple(reader.notices)
     for i, layer in enumerate(layers):
+        if i in without:
+            continue
         if layer.splats is None:
-            why = f"layer {i} of kind {layer.kind!r} has no stored splats"
-            raise UnsupportedError(f"{path}: {why}; give what it was made of, or another file")
+            remedy = "take those of a moment with --time" if layer.kind in LIVE_KINDS else "give another file"
+            raise UnsupportedError(f"{path}: layer {i} of kind {layer.kind!r} has no splats; {remedy}")
         try:
             similarity(layer.transform)
         except LensError as error:
@@ -85,7 +132,7 @@ def open_lens(path: Path, options: ReadOptions = ReadOptions()) -> Source:
 
 def live_layers(reader: LensReader) -> dict[int, LiveLayer]:
     """Layers that are made anew for every moment, by number; nothing of them is read yet."""
-    from splatlens.viewer.live import LIVE_KINDS, LiveLayer
+    from splatlens.viewer.live import LiveLayer
 
     found = {}
     for i, layer in enumerate(reader.layers):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from splatlens.converters.source import SourceInfo
-from splatlens.viewer.lens_layers import BlobLayer
+from splatlens.viewer.blob_layer import BlobLayer
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,7 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, tuple[Path, ...]]:
     size = path.stat().st_size
     if size > MAX_DATA_BYTES:
         raise too_large(str(path), size)
-    model = onnx.ModelProto()
-    try:
-        model.ParseFromString(path.read_bytes())
-    except DecodeError as error:
-        raise FormatError(f"{path}: not a whole ONNX model ({error}); fetch or export it again") from error
+    model = parsed(path.read_bytes(), str(path))
     if not model.HasField("graph") or not model.graph.output:
         raise FormatError(f"{path}: an ONNX model without a graph, or without outputs; export it again")
     entries = [entry for tensor in _external(model) for entry in tensor.external_data]
@@ -50,6 +46,16 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, tuple[Path, ...]]:
             words = " ".join(str(error).split())[:300]
             raise FormatError(f"{path}: its external data cannot be read: {words}; export it again") from error
     return model, tuple(path.parent / name for name in names)
+
+
+def parsed(data: bytes, name: str) -> onnx.ModelProto:
+    """Raises FormatError where the bytes are cut or of another kind."""
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except DecodeError as error:
+        raise FormatError(f"{name}: not a whole ONNX model ({error}); fetch or export it again") from error
+    return model
 
 
 def _external(model: onnx.ModelProto) -> list[Any]:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from splatlens.converters.format import ReadOptions
 from splatlens.converters.live import LiveSource
 from splatlens.converters.source import SCALE_LIMIT, TINY, SourceInfo
+from splatlens.viewer.blob_layer import BlobLayer
 from splatlens.viewer.contract import TimeSpan
 from splatlens.viewer.errors import FormatError, LensError
-from splatlens.viewer.lens_layers import BlobLayer
 from splatlens.viewer.scene import Kernel
 from splatlens.viewer.sequence import SequenceSplats, storable
 from splatlens.viewer.sequence_kernels import Gaussians4D, Spacetime

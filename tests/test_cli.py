@@ -208,7 +208,7 @@ def test_interruption_and_bugs(monkeypatch: pytest.MonkeyPatch, scene: Path) -> 
         def read(*_: Any, **__: Any) -> None:
             raise error
 
-        monkeypatch.setattr("splatlens.converters.convert.open_source", read)
+        monkeypatch.setattr("splatlens.converters.convert.open_any", read)
 
     arguments = ["convert", str(scene), str(scene.with_suffix(".lens"))]
     raising(KeyboardInterrupt())

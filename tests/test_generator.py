@@ -388,7 +388,7 @@ def test_the_layer(path: Path, tmp_path: Path) -> None:
     assert start is not None
     inside = start.world_to_camera[:3, :3] @ ((low + high) / 2) + start.world_to_camera[:3, 3]
     assert inside[2] > 0 and abs(inside[0]) < 1e-9
-    with pytest.raises(UnsupportedError, match="layer 0 of kind 'generator' has no stored splats"):
+    with pytest.raises(UnsupportedError, match="layer 0 of kind 'generator' has no splats; take those"):
         read_splats(tmp_path / "a.lens")
     bare = tmp_path / "bare.onnx"
     still = {**contract().inputs, "place": Input("constant", value=(0,))}
@@ -422,6 +422,34 @@ def test_several_inputs_in_one_scene(path: Path, tmp_path: Path) -> None:
         other = scene.render(camera(), reference=True, controls={"cloud 2:size": 2}, tracks=["0:none", "cloud 2:walk"])
         assert np.abs(other - plain).max() > 0.05
         assert {i: len(a.means) for i, a in scene.generated(time=1).items()} == {0: N, 2: N}
+
+
+def test_scenes_come_apart_again(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A .lens with live layers as an input: merged into another, baked, its one model written alone."""
+    write_splats(tmp_path / "room.ply", random_splats(300, 1))
+    move = "rotate=0,90,0 scale=2 move=1,0,0"
+    splatlens.convert([tmp_path / "room.ply", path], tmp_path / "a.lens", transform=["scale=3", move])
+    (tmp_path / "net.onnx").write_bytes(network_bytes())
+    both = [tmp_path / "a.lens", tmp_path / "net.onnx"]
+    splatlens.convert(both, tmp_path / "b.lens", transform=["move=0,5,0", np.eye(4)])
+    with Scene(tmp_path / "a.lens") as a, Scene(tmp_path / "b.lens") as b:
+        named = [(layer.kind, layer.name) for layer in b.live.values()]
+        assert named == [("generator", "cloud"), ("postprocess", "net")]
+        lifted = np.eye(4)
+        lifted[1, 3] = 5
+        np.testing.assert_allclose(b.live[1].transform, lifted @ a.live[1].transform, atol=1e-12)
+        assert b.facts()["layers"][0]["properties"]["splats"] == 300
+        baked = splatlens.convert(tmp_path / "a.lens", tmp_path / "all.ply", time=0.5, controls={"cloud:lift": 1})
+        assert baked.splats == 300 + N
+        whole = a.render(camera(), time=0.5, controls={"lift": 1}, reference=True)
+    with Scene(tmp_path / "all.ply") as flat:
+        again = flat.render(camera(), reference=True)
+    assert np.abs(whole - again).max() < 0.02  # its stored splats are quantised, then read again
+    splatlens.convert(path, tmp_path / "one.lens", transform="scale=2")
+    fails(capsys, "holds one model, given were 2", "convert", tmp_path / "a.lens", tmp_path / "o.onnx")
+    splatlens.convert(tmp_path / "one.lens", tmp_path / "o.onnx")
+    assert contract_of(onnx.load(str(tmp_path / "o.onnx")), "o").to_json()["tracks"] == contract().to_json()["tracks"]  # type: ignore[union-attr]
+    splatlens.convert(tmp_path / "o.onnx", tmp_path / "again.lens")
 
 
 def test_what_makes_no_sense_is_refused(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

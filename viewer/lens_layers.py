@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from splatlens.viewer import codec
+from splatlens.viewer.blob_layer import BlobLayer
 from splatlens.viewer.errors import LensError
 from splatlens.viewer.lens_blocks import prepend
 from splatlens.viewer.lens_layout import CLUSTER_SPLATS, NONE, PAGE
 from splatlens.viewer.lens_nodes import float32_up, make_nodes, pack_nodes
 from splatlens.viewer.paging import Pages, paginate
 from splatlens.viewer.quantised_file import QuantisedFile
-from splatlens.viewer.scene import LAYER_KINDS, Kernel, LayerInfo, SplatsInfo, check_transform
+from splatlens.viewer.scene import Kernel, LayerInfo, SplatsInfo, check_transform
 from splatlens.viewer.tree import Clusters, Tree
+
+__all__ = [
+    "BlobLayer", "PackedPage", "SplatsLayer", "SplatsPlan", "append_tree", "leaf_rows", "plan_clusters", "plan_splats",
+]  # fmt: skip
 
 
 def _identity() -> NDArray[np.float64]:
@@ -32,21 +36,6 @@ class SplatsLayer:
     name: str = ""
     transform: NDArray[np.float64] = field(default_factory=_identity)
     kernel: Kernel = field(default_factory=Kernel)
-
-
-@dataclass(frozen=True)
-class BlobLayer:
-    """A layer of any other kind: its own properties (JSON values) and blobs by name."""
-
-    kind: str
-    blobs: dict[str, bytes]
-    properties: dict[str, Any] = field(default_factory=dict)
-    name: str = ""
-    transform: NDArray[np.float64] = field(default_factory=_identity)
-
-    def __post_init__(self) -> None:
-        if self.kind == LAYER_KINDS[0]:
-            raise LensError("layer: a layer of kind 'splats' has clusters; use SplatsLayer")
 
 
 @dataclass(frozen=True)

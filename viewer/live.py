@@ -10,20 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from splatlens.viewer.blob_layer import BlobLayer
 from splatlens.viewer.camera import Camera
 from splatlens.viewer.contract import Contract
 from splatlens.viewer.errors import FormatError, LensError
 from splatlens.viewer.fields import Field
 from splatlens.viewer.generated import GeneratedLayer, attributes, usable
 from splatlens.viewer.generator import FIRST, Model, Moment, read_contract
-from splatlens.viewer.lens_layers import BlobLayer
 from splatlens.viewer.model_graph import ModelGraph
 from splatlens.viewer.scene import Kernel, Vector
 from splatlens.viewer.sequence import SequenceLayer, SequenceSplats
 from splatlens.viewer.splats import Splats
 
-#: Kinds of layers that are drawn from here.
-LIVE_KINDS = ("generator", "sequence", "postprocess")
 #: What stands for no track at all, unless a track is called so.
 NO_TRACK = "none"
 

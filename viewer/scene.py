@@ -19,6 +19,8 @@ Vector = tuple[float, float, float]
 
 #: Kinds of layers. A reader skips the kinds it does not know, or cannot draw, with a notice.
 LAYER_KINDS = ("splats", "mesh", "generator", "sequence", "postprocess", "volume")
+#: Those whose splats, or pictures, are made anew for every moment.
+LIVE_KINDS = ("generator", "sequence", "postprocess")
 _TEXTS = ("title", "attribution", "licence", "source", "converter")
 #: Attachments with a meaning; others may be there and are skipped.
 CAMERAS, THUMBNAIL = "cameras", "thumbnail"

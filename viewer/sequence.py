@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatlens.viewer.assemble import SequenceDraws, layer_view
+from splatlens.viewer.blob_layer import BlobLayer
 from splatlens.viewer.camera import Camera
 from splatlens.viewer.contract import TimeSpan
 from splatlens.viewer.errors import FormatError, LensError
 from splatlens.viewer.fields import Field
 from splatlens.viewer.generated import quats_of
 from splatlens.viewer.layout import constant
-from splatlens.viewer.lens_layers import BlobLayer
 from splatlens.viewer.scene import Kernel, Vector
 from splatlens.viewer.sequence_kernels import (
     F64,

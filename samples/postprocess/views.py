@@ -20,6 +20,11 @@ HELD_OUT = 6
 Images = NDArray[np.float32]
 
 
+def is_held_out(number: int) -> bool:
+    """Whether nothing is fitted to this view of the sample's."""
+    return number % HELD_OUT == HELD_OUT - 1
+
+
 @dataclass(frozen=True)
 class Views:
     """coarse, full: (N, 3, H, W) float32, 0 to 1. Views of the training set first, `training` of them."""
@@ -42,8 +47,8 @@ def load(scene: Path, cache: Path) -> Views:
 def _render(scene: Path) -> tuple[NDArray[np.uint16], NDArray[np.uint16], int]:
     with splatlens.open(scene) as opened:
         cameras = [c.resized(WIDTH, HEIGHT) for c in opened.cameras]
-        held = [c for i, c in enumerate(cameras) if i % HELD_OUT == HELD_OUT - 1]
-        training = [c for i, c in enumerate(cameras) if i % HELD_OUT != HELD_OUT - 1]
+        held = [c for i, c in enumerate(cameras) if is_held_out(i)]
+        training = [c for i, c in enumerate(cameras) if not is_held_out(i)]
 
         def pictures(budget: float | None) -> NDArray[np.uint16]:
             taken = [opened.render(c, budget=budget)[..., :3] for c in training + held]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -49,17 +50,24 @@ class Files(SimpleHTTPRequestHandler):
         """Says nothing."""
 
 
+@contextmanager
+def tree_server() -> Iterator[str]:
+    """Serves the tree while the block runs; an address to visit."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Files, directory=str(ROOT))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/tests/browser/postprocess_page.js"
+        server.shutdown()
+
+
 # One page for all: loading onnxruntime-web is most of what they take.
 @pytest.fixture(scope="module")
 def page(browser: Browser) -> Iterator[Page]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Files, directory=str(ROOT))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with tree_server() as url:
         made = browser.new_page()
         made.set_default_timeout(PATIENCE)
-        made.goto(f"http://127.0.0.1:{server.server_port}/tests/browser/postprocess_page.js")
+        made.goto(url)
         yield made
         made.close()
-        server.shutdown()
 
 
 def encode(data: bytes) -> str:
@@ -78,9 +86,14 @@ def frame(picture: NDArray[np.float32], **more: Any) -> dict[str, Any]:
     return {"picture": encode(picture.tobytes()), "width": width, "height": height, **more}
 
 
-def run(page: Page, layers: list[dict[str, str]], frames: list[dict[str, Any]]) -> Any:
+def run(
+    page: Page,
+    layers: list[dict[str, str]],
+    frames: list[dict[str, Any]],
+    background: Sequence[float] = BACKGROUND,
+) -> Any:
     script = "async (a) => (await import('/tests/browser/postprocess_page.js')).run(a)"
-    return page.evaluate(script, {"layers": layers, "frames": frames, "background": [*BACKGROUND, 1]})
+    return page.evaluate(script, {"layers": layers, "frames": frames, "background": [*background, 1]})
 
 
 def over(picture: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -90,8 +103,13 @@ def over(picture: NDArray[np.float32]) -> NDArray[np.float32]:
     return made
 
 
+def picture_of(got: dict[str, str], width: int, height: int) -> NDArray[np.float32]:
+    """(H, W, 4) of the page's texture, premultiplied."""
+    return np.frombuffer(base64.b64decode(got["data"]), np.float32).reshape(height, width, 4)
+
+
 def shown(got: dict[str, str], width: int = WIDTH, height: int = HEIGHT) -> NDArray[np.float32]:
-    return over(np.frombuffer(base64.b64decode(got["data"]), np.float32).reshape(height, width, 4))
+    return over(picture_of(got, width, height))
 
 
 def test_the_same_picture_as_headless(page: Page) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +14,24 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from splatlens.converters import find_format, open_any
+from splatlens.converters import deform, find_format, open_any, read_splats
 from splatlens.converters.deform import export
 from splatlens.converters.deform_network import read_network
 from splatlens.converters.format import ReadOptions
 from splatlens.converters.live import LiveSource
+from splatlens.converters.opened import Scene
+from splatlens.viewer import reference
+from splatlens.viewer.camera import Camera
+from splatlens.viewer.compare import psnr
 from splatlens.viewer.contract import Contract
 from splatlens.viewer.errors import FormatError, LensError, UnsupportedError
 from splatlens.viewer.fields import parse_json
+from splatlens.viewer.frame import RenderOptions
 from tests.checkpoint_files import save
 from tests.reference import deform as twin
 
 FIXTURE = Path(__file__).parent / "fixtures" / "deform"
+SAMPLE = Path(__file__).parent.parent / "samples" / "deform"
 ITERATION = "point_cloud/iteration_30"
 TIMES = (0.0, 0.013, 0.37, 0.5, 0.81, 0.9999, 1.0)
 #: Operators that a graph may have: all are in onnxruntime's WebGPU provider.
@@ -183,6 +192,14 @@ def test_options_are_asked_for(tmp_path: Path) -> None:
     assert_close(Graph(folder).at(0.3), twin.deform(state, exact, 0.3, {}), 1e-4)
     (warning,) = open_any(folder).info.warnings
     assert "no cfg_args" in warning and "all but opacities and colours" in warning
+
+
+def test_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deform, "MAX_BYTES", 7584)  # 24 splats of 48 + 11 + 2 (4 + 6) numbers
+    export(FIXTURE / "model")
+    monkeypatch.setattr(deform, "MAX_BYTES", 7583)
+    with pytest.raises(UnsupportedError, match=r"iteration_30: 24 splats of 316 bytes, more than the 7,583 bytes"):
+        export(FIXTURE / "model")
 
 
 def test_older_network(tmp_path: Path) -> None:
@@ -357,3 +374,26 @@ def test_colours_of_another_degree(tmp_path: Path) -> None:
     folder = write_run(tmp_path, random_state(), rows, {"no_dshs": False})
     with pytest.raises(FormatError, match=r"12 columns of spherical harmonics, but .*shs_deform moves 48"):
         export(folder)
+
+
+def test_sample(tmp_path: Path) -> None:
+    """The trained sample: made as a user makes it, and close to its scene at a time between the trained ones."""
+    out = tmp_path / "jellyfish.lens"
+    script = SAMPLE / "make.py"
+    done = subprocess.run([sys.executable, str(script), str(out)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert sum(f.stat().st_size for f in (SAMPLE / "model").rglob("*")) < 1.5e6
+    camera = Camera.look_at((0.7, -0.8, -3.6), (0.1, 0.15, 0.1), (0, -1, 0), 50, 64, 48)
+    moment, duration = 9.5 / 40, 4.0
+    with Scene(out) as opened:
+        assert opened.facts()["title"] == "Jellyfish"
+        got = opened.render(camera, time=moment * duration, reference=True)
+    spec = importlib.util.spec_from_file_location("jellyfish_scene", SAMPLE / "scene.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    options = RenderOptions(background=module.BACKGROUND)
+    want = reference.render(module.Scene().at(moment).splats(), camera, options)
+    rest = reference.render(read_splats(next((SAMPLE / "model").rglob("*.ply")))[0], camera, options)
+    assert psnr(got[..., :3], want[..., :3]) > 32 > 22 > psnr(rest[..., :3], want[..., :3])

@@ -162,15 +162,11 @@ class Gaussians4D:
         lower = self.factors[:, [0, 1, 1, 2, 2, 2], [0, 0, 1, 0, 1, 2]] / unit
         sh = self.sh.reshape(n, -1, 3)
         rest = sh[:, 1:].reshape(n, -1)
-        # The next half up, so that the largest coefficient stays within 127 steps.
-        step = np.abs(rest).max(axis=1, initial=0) / 127
-        half = step.astype(np.float16)
-        half = np.where(half.astype(np.float64) < step, np.nextafter(half, np.float16(np.inf)), half)
-        halves = [self.velocities / unit, lower, self.opacities[:, None], sh[:, 0], half[:, None].astype(np.float64)]
+        step = (np.abs(rest).max(axis=1, initial=0) / 127).astype(np.float16).astype(np.float64)
+        halves = [self.velocities / unit, lower, self.opacities[:, None], sh[:, 0], step[:, None]]
         head = _planes([self.means, self.times[:, None], self.widths[:, None]], halves)
-        size = np.where(half > 0, half, 1).astype(np.float64)
         data = np.zeros((n, 4 * sh_words(sh.shape[1])), np.int8)
-        data[:, : rest.shape[1]] = np.clip(np.rint(rest / size[:, None]), -127, 127)
+        data[:, : rest.shape[1]] = np.clip(np.rint(rest / np.where(step > 0, step, 1)[:, None]), -127, 127)
         return np.concatenate([head, np.ascontiguousarray(data.view("<u4").T)])
 
     @staticmethod

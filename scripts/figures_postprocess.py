@@ -58,7 +58,8 @@ def gain() -> list[Row]:
         before, after = ([decibels(a, b) for a, b in zip(side, wanted, strict=True)] for side in (given, made))
         least = min(np.subtract(after, before))
         detail = f"mean of {len(after)}; input {np.mean(before):.2f} dB, least gain of a view {least:.2f} dB"
-        rows.append(at_least(f"network {name}, held-out views", round(float(np.mean(before)), 2), float(np.mean(after)), "dB", detail))
+        asked, reached = round(float(np.mean(before)), 2), float(np.mean(after))
+        rows.append(at_least(f"network {name}, held-out views", asked, reached, "dB", detail))
     full = [decibels(finish(p, [Postprocess(sample("detail"))], c), p) for p, c in zip(whole, cameras, strict=True)]
     rows.append(reported("network detail on pictures that lack nothing", f"{np.mean(full):.1f} dB of them are left"))
     return rows

@@ -9,6 +9,13 @@ import { openScene } from "./scene_view.js";
 /** @typedef {Awaited<ReturnType<typeof openSession>>} Session */
 /** Address of a file, or its bytes. @typedef {string | URL | Blob} Src */
 
+/** @param {string} query */
+export const media = (query) => typeof matchMedia === "function" && matchMedia(query).matches;
+
+/** Small screens mean small memory: splats drawn, and bytes of GPU memory for them. */
+const MODEST = media("(max-width: 820px), (pointer: coarse)");
+export const BUDGET = MODEST ? 600_000 : 2_000_000, MEMORY = MODEST ? 96 << 20 : 384 << 20;
+
 /** @param {Src} src @returns {string} its address, or what stands for one */
 export const addressOf = (src) => src instanceof Blob ? "this file" : new URL(String(src), document.baseURI).href;
 

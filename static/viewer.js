@@ -5,7 +5,7 @@ import { GpuError } from "./gpu.js";
 import { createLoop } from "./loop.js";
 import { diagnose } from "./panel.js";
 import { Playable } from "./playable.js";
-import { addressOf, openSession } from "./session.js";
+import { BUDGET, MEMORY, addressOf, media, openSession } from "./session.js";
 import { observeSize } from "./size.js";
 import { createUi, loadingText } from "./ui.js";
 
@@ -28,16 +28,9 @@ import { createUi, loadingText } from "./ui.js";
 /** @typedef {"idle" | "loading" | "ready" | "error" | "destroyed"} State */
 /** @typedef {import("./scene_view.js").OpenScene} OpenScene */
 
-/** Small screens mean small memory: splats drawn, and bytes of GPU memory for them. */
-const MODEST = media("(max-width: 820px), (pointer: coarse)"), STILL = media("(prefers-reduced-motion: reduce)");
-const BUDGET = MODEST ? 600_000 : 2_000_000, MEMORY = MODEST ? 96 << 20 : 384 << 20;
+const STILL = media("(prefers-reduced-motion: reduce)");
 /** A device lost this often within a minute is not restarted by itself. */
 const LOSSES = 3, LOSS_MINUTE = 60_000;
-
-/** @param {string} query */
-function media(query) {
-  return typeof matchMedia === "function" && matchMedia(query).matches;
-}
 
 /** Whether the file is another one than was opened: then it is opened anew. @param {unknown} error */
 const isChange = (error) => error instanceof Error && error.name === "ChangedError";

@@ -6,6 +6,7 @@ The layout is that of LAM (He et al. 2025, "LAM: Large Avatar Model for One-shot
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -130,8 +131,10 @@ def _folder(path: Path) -> Iterator[tuple[Path, str]]:
     with tempfile.TemporaryDirectory(prefix="splatlens") as made:
         for number, name in enumerate(wanted[: len(_NAMES) + MOST_RECORDINGS]):
             limit = MOST_JSON if name.endswith(".json") else MOST_BYTES
-            # Names of our own: an archive's may be anything.
-            safe = name if name in _NAMES else f"{EXPRESSION} {number}.json"
+            # An archive's names may be anything; only what is harmless on every disk is kept of them.
+            safe = re.sub(r"[^\w.-]", "_", name)[-100:]
+            if (Path(made) / safe).exists():
+                safe = f"{number} {safe}"
             (Path(made) / safe).write_bytes(files.read(name, limit))
         yield Path(made), str(path)
 

@@ -29,6 +29,7 @@ MAX_ACTIVE = 512
 #: Seconds a browser may reuse /embed.js, the one address that does not change with the client.
 EMBED_MAX_AGE = 60
 IMMUTABLE = "public, max-age=31536000, immutable, no-transform"
+RUNTIME_REMEDY = "in a checkout run `scripts/setup.sh node`, else install splatlens again"
 #: For what other origins may load: scenes, thumbnails, client. The rest keeps to its own origin.
 CROSS_ORIGIN = {
     hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*",
@@ -39,8 +40,8 @@ ISOLATED = {"Cross-Origin-Embedder-Policy": "require-corp"}
 #: Scripts, styles and data from this origin only, nothing inline. blob: is for dropped files and pictures,
 #: 'wasm-unsafe-eval' for onnxruntime-web, which runs generators.
 PAGE_POLICY = (
-    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self' blob:; "
-    "worker-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors "
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self' blob:; worker-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors "
 )
 
 
@@ -267,6 +268,8 @@ ACTIVE: web.AppKey[set[int]] = web.AppKey("active", set)
 def create_app(config: ServerConfig, client: Client | None = None) -> web.Application:
     """The application. Raises LensError when a root does not exist."""
     routes = Routes(config, client or load_client())
+    if not routes.client.has_runtime:
+        log.warning("onnxruntime-web is not installed here, so pages leave generators out; %s", RUNTIME_REMEDY)
     # No handler reads a body, so none is accepted beyond 1 KiB.
     app = web.Application(middlewares=[routes.edge], client_max_size=1024)
     app[ACTIVE] = set()

@@ -61,6 +61,11 @@ class Client:
     files: dict[str, Asset]
 
     @property
+    def has_runtime(self) -> bool:
+        """Whether onnxruntime-web is there, which runs generators (scripts/setup.sh copies it)."""
+        return any(p.startswith(VENDOR) and p.endswith(".wasm") for p in self.files)
+
+    @property
     def modules(self) -> list[str]:
         """The modules of a viewer page, for modulepreload: without it each import level costs a round trip."""
         scripts = [p for p in self.files if p.endswith((".js", ".mjs")) and not p.startswith(ON_DEMAND)]

@@ -1,4 +1,4 @@
-"""Small generators for the tests of the page and of the headless renderer: every way a model may give its splats, and fail."""
+"""Small generators for the tests of the page: every way a model may give its splats, and fail."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def looking(name: str = "looking") -> BlobLayer:
 
 
 def shrinking(name: str = "shrinking", capacity: int = ROWS, twice: bool = False) -> BlobLayer:
-    """As many rows as the time says: none at the start, all at the end of the span; `twice`: up to twice the capacity."""
+    """As many rows as the time says: none at the start, all at the end; `twice`: up to twice the capacity."""
     given, g = tables(2 * ROWS if twice else ROWS, 4), Graph(name)
     time = g.input("time", (1,))
     n = g.op("Cast", g.op("Mul", time, float(len(given["means"])) / 2), to=onnx.TensorProto.INT64)
@@ -130,7 +130,7 @@ def failing(name: str = "failing") -> BlobLayer:
 
 
 def unknown_operator(name: str = "strange") -> BlobLayer:
-    """A layer whose model has an operator that no runtime knows. What it was made of is sound: converting refuses such."""
+    """A layer whose model has an operator that no runtime knows; put in afterwards, for converting refuses it."""
     whole = cloud(name, 7)
     model = onnx.load_from_string(whole.blobs["model"])
     model.graph.node[0].op_type, model.graph.node[0].domain = "Fly", "example.birds"

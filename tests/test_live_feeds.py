@@ -1,4 +1,4 @@
-"""The page feeds models as the headless run time does: static/live/contract.js against viewer/generator.py, input by input."""
+"""The page feeds models as the headless run time does: static/live/contract.js against viewer/generator.py."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ CONTRACT = Contract(
     "generator",
     {
         "t": Input("time"), "k": Input("frame"), "k64": Input("frame"), "half": Input("time"),
-        "eye": Input("camera_position"), "w2c": Input("world_to_camera"), "turned": Input("world_to_camera", transpose=True),
+        "eye": Input("camera_position"), "w2c": Input("world_to_camera"),
+        "turned": Input("world_to_camera", transpose=True),
         "clip": Input("projection"), "size": Input("viewport"), "knobs": Input("controls", ("wire", "smile")),
         "pose": Input("track", channel="pose"), "pose16": Input("track", channel="pose"),
         "single": Input("track", channel="single"), "one": Input("constant", value=(2.5,)),
@@ -48,6 +49,11 @@ CONTRACT = Contract(
     time=TimeSpan(-2, 5, 3.7, 11),
     controls=CONTROLS,
     tracks=TRACKS,
+)  # fmt: skip
+#: Seconds and the layer's transform; controls and track.
+PLACES = ((0.0, np.eye(4)), (0.83, MOVED), (3.7, MOVED), (123.456, MOVED), (3.6999999, np.eye(4)))
+SETTINGS: tuple[tuple[dict[str, float], str | None], ...] = (
+    ({}, "walk"), ({"smile": 7.0, "wire": 0.0}, "once"), ({"smile": -0.3}, "steps"), ({}, None)
 )  # fmt: skip
 F32, F16 = "float32", "float16"
 GRAPH = ModelGraph(
@@ -91,8 +97,8 @@ def test_inputs_are_those_of_the_headless_run_time(tmp_path: Path) -> None:
     moments = [
         (contract, Moment(seconds, controls, track), transform)
         for contract in (CONTRACT, held)
-        for seconds, transform in ((0.0, np.eye(4)), (0.83, MOVED), (3.7, MOVED), (123.456, MOVED), (3.6999999, np.eye(4)))
-        for controls, track in (({}, "walk"), ({"smile": 7.0, "wire": 0.0}, "once"), ({"smile": -0.3}, "steps"), ({}, None))
+        for seconds, transform in PLACES
+        for controls, track in SETTINGS
     ]
     got = in_node(tmp_path, [case(contract, m, m.track, transform) for contract, m, transform in moments])
     for (contract, moment, transform), found in zip(moments, got, strict=True):
@@ -113,7 +119,7 @@ def test_inputs_are_those_of_the_headless_run_time(tmp_path: Path) -> None:
         ({"version": 2}, "UnsupportedError: twin.lens: generator contract version 2"),
         ({"inputs": {}}, 'field contract.inputs: expected an entry for the graph\'s input "clip"'),
         ({"inputs": {"t": {"meaning": "weather"}}}, "field contract.inputs.t: expected a meaning among time"),
-        ({"outputs": {"means": {"output": "nowhere"}}}, "field contract.outputs.means: expected an output of the graph"),
+        ({"outputs": {"means": {"output": "nowhere"}}}, "contract.outputs.means: expected an output of the graph"),
         ({"controls": []}, 'field contract.controls: expected a control "wire"'),
         ({"time": None}, "expected a member 'time' in the contract"),
         ({"graph": {"inputs": {"t": {"type": F32, "shape": [-1]}}, "outputs": {}}}, "contract.inputs.t.shape[0]"),

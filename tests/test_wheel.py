@@ -22,6 +22,8 @@ from splatlens.converters import write_splats
 from tests.conformance import random_splats
 
 ROOT = Path(__file__).resolve().parent.parent
+#: onnxruntime-web, which runs generators in the page.
+RUNTIME = ROOT / "static" / "vendor" / "onnxruntime"
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,9 @@ def source_files() -> list[str]:
         return [name for name in listed if (ROOT / name).is_file()]
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     names = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
-    return [name for name in names if name and (ROOT / name).is_file()]
+    # What scripts/setup.sh copied there is not in git, and belongs into the distribution.
+    names += [str(path.relative_to(ROOT)) for path in RUNTIME.iterdir()]
+    return [name for name in dict.fromkeys(names) if name and (ROOT / name).is_file()]
 
 
 def data_files() -> set[str]:
@@ -72,6 +76,17 @@ def test_the_wheel_holds_every_module_and_data_file_and_nothing_else(built: dict
     assert others == {f"splatlens-{splatlens.__version__}.dist-info"}
     assert metadata["License-Expression"] == "MIT" and b"MIT License" in licence
     assert metadata["Requires-Python"] == ">=3.11"
+
+
+def test_the_wheel_holds_the_runtime_of_generators_of_the_pinned_version(built: dict[str, Path]) -> None:
+    wanted = {"ort.webgpu.bundle.min.mjs", "ort-wasm-simd-threaded.asyncify.wasm.gz", "LICENSE.txt"}
+    with zipfile.ZipFile(built[".whl"]) as wheel:
+        inside = [Path(n) for n in wheel.namelist() if "/vendor/onnxruntime/" in n]
+        script = wheel.read("splatlens/static/vendor/onnxruntime/ort.webgpu.bundle.min.mjs").decode()
+    assert {path.name for path in inside} == wanted, "run scripts/setup.sh node"
+    pinned = json.loads((ROOT / "package.json").read_text())["dependencies"]["onnxruntime-web"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+", pinned)
+    assert pinned in script[:300]
 
 
 def test_the_sdist_can_be_built_and_tested(built: dict[str, Path]) -> None:

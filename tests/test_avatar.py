@@ -424,8 +424,8 @@ BAD: dict[str, tuple[Callable[[], Files], str]] = {
                          " avatar again"),
     "expression times": (lambda: Sample().files(**{"expression.json": recording(
         ["jawOpen"], [{"weights": [0], "time": 1}, {"weights": [0], "time": 1}])}),
-        "expression.json: field recording.frames[1].time: expected a time after the frame's before it, got 1; export the"
-        " avatar again"),
+        "expression.json: field recording.frames[1].time: expected a time after the frame's before it, got 1; export"
+        " the avatar again"),
 }  # fmt: skip
 
 

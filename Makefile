@@ -11,6 +11,8 @@ RUN := .venv/.setup-run
 DEV := .venv/.setup-dev
 NODE := node_modules/.package-lock.json
 SAMPLE := samples/out/tholos.lens
+# Scenes with generators, sequences and post-processing networks, from trained files beside their scripts.
+LIVE := $(patsubst %,samples/out/%.lens,avatar scaffold deform sequence postprocess)
 
 .PHONY: help setup demo test lint soak figures clean
 
@@ -35,7 +37,11 @@ $(SAMPLE:.lens=.ply): $(wildcard samples/tholos/*.py) | $(RUN)
 $(SAMPLE): $(SAMPLE:.lens=.ply) $(wildcard viewer/codec*.py viewer/lens*.py viewer/tree.py viewer/merge.py)
 	$(BIN)/splatlens convert --force $< $@
 
-demo: $(SAMPLE) ## make the sample scene, serve it and print the address (PORT=8000)
+$(LIVE): samples/out/%.lens: samples/%/make.py $(wildcard viewer/*.py converters/*.py) | $(RUN)
+	$(PY) $< $@
+
+demo: $(SAMPLE) $(LIVE) ## make the sample scenes, serve them and print the address (PORT=8000)
+	@$(MAKE) --no-print-directory $(NODE) || echo "demo: without onnxruntime-web the page leaves generators out and says so" >&2
 	$(BIN)/splatlens serve samples/out --port $(PORT)
 
 lint: $(DEV) $(NODE) ## ruff, mypy --strict, tsc

@@ -237,6 +237,17 @@ def test_later_versions_are_named() -> None:
 
 def test_the_schema_accepts_what_the_parser_does() -> None:
     cases = [full(), network(), smallest(), parse(full()).to_json(), parse(network()).to_json()]
+    most = {
+        "capacity": 1 << 24, "time/duration": 1e6, "time/frames": 1 << 24, "kernel/dilation": 100, "title": "x" * 2000,
+        "controls/0/name": "x" * 200, "outputs/means/output": "x" * 500, "outputs/means/columns": [1 << 20, 1 << 20],
+        "inputs/one/value": [1.0] * 5000, "tracks/0/duration": 0.001, "controls/0/step": 3,
+    }  # fmt: skip
+    for path, value in most.items():
+        made = changed(full(), path, value)
+        if path == "controls/0/name":
+            made["inputs"]["c"]["controls"][0] = value
+        cases.append(made)
+    cases += [changed(network(), "image", {"size": [16384, 16384], "overlap": 8191})]
     cases += [{**full(), "graph": {"inputs": {}, "outputs": {}}}, {**network(), "image": {"multiple": 8}}]
     for data in cases:
         assert accepted(data)

@@ -24,6 +24,15 @@ const BINDING = { means: "means", scales: "shapes", covariances: "shapes", quats
 const UNIT = 16;
 const BYTES = /** @type {Record<string, number>} */ ({ float32: 4, float16: 2, int32: 4, int64: 8 });
 
+/** Bytes of a buffer, filled up to whole words, as the GPU's queue takes them. @param {ArrayBuffer} memory @param {number} offset @param {number} length */
+function padded(memory, offset, length) {
+  const bytes = new Uint8Array(memory, offset, length);
+  if (length % 4 === 0) return bytes;
+  const whole = new Uint8Array(Math.ceil(length / 4) * 4);
+  whole.set(bytes);
+  return whole;
+}
+
 /** Whether two sets of inputs are the same to the bit. @param {Record<string, Values>} a @param {Record<string, Values>} b */
 export function sameFeeds(a, b) {
   for (const name in a) {
@@ -115,8 +124,7 @@ export function createGenerator({ name, contract, transform, read, executor, num
 
   /** @param {GPUBuffer} to @param {Values} values */
   function write(to, values) {
-    const bytes = new Uint8Array(values.buffer);
-    device.queue.writeBuffer(to, 0, bytes.length % 4 ? new Uint8Array(new Uint8Array(Math.ceil(bytes.length / 4) * 4).fill(0).map((_, i) => bytes[i] ?? 0)) : bytes);
+    device.queue.writeBuffer(to, 0, padded(values.buffer, 0, values.byteLength));
   }
 
   /** @param {import("./ort.js").Ort} ort @param {Record<string, Values>} feeds @returns {[Record<string, Tensor>, Record<string, Tensor | null>]} */
@@ -142,9 +150,8 @@ export function createGenerator({ name, contract, transform, read, executor, num
         const size = count ? 4 : Math.ceil(sizeOf([...result.dims]) * BYTES[graph.outputs[key].type] / 4) * 4;
         if (size) encoder.copyBufferToBuffer(result.gpuBuffer, 0, executor.buffer(to), 0, size), copies++;
       } else {
-        const { buffer: memory, byteOffset, byteLength } = result.data, size = Math.ceil(byteLength / 4) * 4, whole = new Uint8Array(size);
-        whole.set(new Uint8Array(memory, byteOffset, byteLength));
-        executor.write(to, count ? whole.subarray(0, 4) : whole);
+        const { buffer: memory, byteOffset, byteLength } = result.data;
+        executor.write(to, padded(/** @type {ArrayBuffer} */ (memory), byteOffset, count ? 4 : byteLength));
       }
     });
     if (copies) device.queue.submit([encoder.finish()]);
@@ -169,8 +176,9 @@ export function createGenerator({ name, contract, transform, read, executor, num
     name, contract, transform, words,
     /** Whether a run is writing into the buffers that frames read. */
     get writing() { return writing; },
+    /** Runs finished so far. */
     get ran() { return ran; },
-    /** Runs finished so far on the GPU, else on the processor. */
+    /** Whether it runs on the GPU, else on the processor. */
     get gpu() { return session.gpu; },
     /** Loads runtime and model, ahead of the first run. Rejects as Session.open. */
     load: () => queued(() => session.open()),
@@ -227,9 +235,11 @@ export function createGenerator({ name, contract, transform, read, executor, num
     destroy() {
       if (destroyed) return;
       destroyed = true;
-      queued(() => session.release()).catch(() => {});
-      for (const one of inputs.values()) one.destroy();
-      countBuffer?.destroy();
+      queued(async () => {
+        await session.release();
+        for (const one of inputs.values()) one.destroy();
+        countBuffer?.destroy();
+      }).catch(() => {});
     },
   };
 }

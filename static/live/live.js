@@ -100,9 +100,15 @@ export async function createLive(lens, { executor, layout, compile, changed, not
 
   // Buffers are numbered in the order of the layers, of all that may ever be drawn: a number never changes.
   let outputs = 0;
+  const { maxStorageBufferBindingSize, maxBufferSize } = executor.device.limits, limit = Math.min(maxStorageBufferBindingSize, maxBufferSize);
   for (const [i, one] of layers.entries()) {
     if (one.state === "failed" || one.kind === "sequence") continue;
     const { index, name } = one, layer = chosen[i], contract = /** @type {Contract} */ (one.contract);
+    const largest = one.kind === "generator" ? 4 * Math.max(...outputsOf(contract).words) : 0;
+    if (largest > limit) {
+      fail(one, new Error(`${name}: ${contract.capacity} splats take an output of ${largest} bytes, this adapter binds at most ${limit}: make a model of fewer`));
+      continue;
+    }
     const read = () => layer.blob("model", signal), moment = (/** @type {LiveState} */ live) => momentOf(index, contract, live);
     if (one.kind === "generator") {
       generators.set(index, createGenerator({ name, contract, transform: layer.transform, read, executor, number: generators.size, firstOutput: outputs, notice }));

@@ -76,6 +76,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenes]:
     build_lens([stored, *trouble, models.broken_rows()], folder / "trouble.lens", INFO)
     rows = [models.shrinking("too many", twice=True), models.cloud("none", count=-3)]
     build_lens([stored, *rows], folder / "rows.lens", INFO)
+    build_lens([stored, models.broken_rows()], folder / "spoiled.lens", INFO)
     build_lens([stored, models.half()], folder / "half.lens", INFO)
     with background(ServerConfig((folder,))) as url:
         with urllib.request.urlopen(url) as index:
@@ -253,8 +254,8 @@ def test_layers_that_fail_are_told_and_the_rest_stays(
 
 
 def test_splats_left_out_are_counted_once(show: Callable[..., Live]) -> None:
-    live = show("trouble")
-    scene: list[BlobLayer | None] = [None, None, None, None, None, models.broken_rows()]
+    live = show("spoiled")
+    scene: list[BlobLayer | None] = [None, models.broken_rows()]
     live("settle", target(Moment(1.5), CAMERA, scene))
     live.page.wait_for_function("() => live.notices.some((n) => n.startsWith('broken rows'))")
     for seconds in (1.51, 1.52):

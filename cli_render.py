@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,10 @@ class Clock:
         return [self.time + k / self.fps for k in range(self.frames or 1)]
 
 
-def choose_cameras(views: Views, scene_up: tuple[float, float, float]) -> list[tuple[int, Camera]]:
-    """(number in the camera file, camera) of what is to be drawn. Raises LensError."""
+def choose_cameras(
+    views: Views, scene_up: tuple[float, float, float], start: Callable[[], Camera]
+) -> list[tuple[int, Camera]]:
+    """(number in the camera file, camera) of what is to be drawn; `start`, where nothing is said. Raises LensError."""
     placed = [name for name in ("position", "target", "up", "fov") if getattr(views, name) is not None]
     if views.cameras is not None:
         if placed:
@@ -63,6 +66,9 @@ def choose_cameras(views: Views, scene_up: tuple[float, float, float]) -> list[t
         return [(i, c.resized(*views.size) if views.size else c) for i, c in cameras]
     if views.index is not None:
         raise LensError("render: --index needs --cameras")
+    if not placed:
+        camera = start()
+        return [(0, camera.resized(*(views.size or DEFAULT_SIZE)))]
     if views.position is None or views.target is None:
         raise LensError("render: no camera; give --cameras FILE, or --position x,y,z and --target x,y,z")
     fov = DEFAULT_FOV if views.fov is None else views.fov
@@ -99,7 +105,7 @@ def draw(
     Raises LensError.
     """
     with progress() as tell, Scene(scene_path, tell, options=read) as scene:
-        chosen = choose_cameras(views, scene.up)
+        chosen = choose_cameras(views, scene.up, lambda: scene.start)
         if clock.frames is not None and len(chosen) > 1:
             raise LensError(f"render: --frames takes one camera, given are {len(chosen)}; choose one with --index")
         times = clock.seconds()

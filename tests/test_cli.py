@@ -271,16 +271,24 @@ def test_render_several_cameras(capsys: pytest.CaptureFixture[str], scene: Path,
 def test_cameras_are_chosen(tmp_path: Path) -> None:
     file = tmp_path / "c.json"
     write_cameras(file, some_cameras(3))
-    assert [i for i, _ in choose_cameras(Views(cameras=file), UP)] == [0, 1, 2]
-    ((number, camera),) = choose_cameras(Views(cameras=file, index=2, size=(320, 180)), UP)
+
+    def start() -> Camera:
+        return some_cameras(1)[0]
+
+    # Where nothing is said, where a viewer starts.
+    ((_, camera),) = choose_cameras(Views(size=(64, 48)), UP, start)
+    assert (camera.width, camera.height) == (64, 48)
+    np.testing.assert_array_equal(camera.world_to_camera, start().world_to_camera)
+    assert [i for i, _ in choose_cameras(Views(cameras=file), UP, start)] == [0, 1, 2]
+    ((number, camera),) = choose_cameras(Views(cameras=file, index=2, size=(320, 180)), UP, start)
     assert (number, camera.width, camera.height) == (2, 320, 180)
-    ((_, camera),) = choose_cameras(Views(position=(0, 0, -5), target=(0, 0, 0)), UP)
+    ((_, camera),) = choose_cameras(Views(position=(0, 0, -5), target=(0, 0, 0)), UP, start)
     assert (camera.width, camera.height) == (1280, 720)
     np.testing.assert_allclose(camera.fov_y, 50)
     np.testing.assert_allclose(camera.world_to_camera[1, :3], [0, 1, 0], atol=1e-12)  # y down, away from the scene's up
     for views, part in (
-        (Views(), "no camera; give --cameras FILE, or --position"),
-        (Views(position=(0, 0, 0)), "no camera"),
+        (Views(position=(0, 0, 0)), "no camera; give --cameras FILE, or --position"),
+        (Views(fov=40), "no camera"),
         (Views(index=1), "--index needs --cameras"),
         (Views(cameras=file, fov=40), "--cameras and --fov exclude each other"),
         (Views(cameras=file, index=3), "--index 3 is not one of its cameras, 0 to 2"),
@@ -288,7 +296,7 @@ def test_cameras_are_chosen(tmp_path: Path) -> None:
         (Views(position=(0, 0, 0), target=(0, 1, 0)), "span no view"),
     ):
         with pytest.raises(LensError, match=re.escape(part)):
-            choose_cameras(views, UP)
+            choose_cameras(views, UP, start)
 
 
 def test_output_names(tmp_path: Path) -> None:

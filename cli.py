@@ -142,7 +142,7 @@ def info(file: Path, lod: int, as_json: bool) -> None:
 @click.option("--size", type=SIZE, help="Pixels. Default: the camera file's, else 1280x720.")
 @click.option("--cameras", type=PATH, help="Camera file: ours, 3DGS cameras.json or nerfstudio transforms.json.")
 @click.option("--index", type=int, help="Only this camera of the file, from 0.")
-@click.option("--position", type=VECTOR, help="Where the camera stands, scene coordinates. Default: where a viewer starts.")
+@click.option("--position", type=VECTOR, help="Where the camera stands. Default: where a viewer starts.")
 @click.option("--target", type=VECTOR, help="What it looks at.")
 @click.option("--up", type=VECTOR, help="What is up in the picture. Default: the scene's.")
 @click.option("--fov", type=click.FloatRange(0, 180, True, True), help="Vertical field of view, degrees. Default: 50.")

@@ -16,12 +16,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import figures_avatar
+import figures_deform
 import figures_formats
 import figures_gpu
 import figures_live
 import figures_lod
 import figures_peers
 import figures_pictures
+import figures_postprocess
+import figures_scaffold
+import figures_sequence
 import figures_sizes
 from figures_base import MissingError, Row, Section, machine
 
@@ -44,6 +49,11 @@ SECTIONS: dict[str, Section] = {
     "sog": figures_formats.sog,
     "reading": figures_formats.reading,
     "memory": figures_formats.memory,
+    "scaffold": figures_scaffold.scaffold,
+    "deform": figures_deform.rows,
+    "sequence": figures_sequence.sequence,
+    "avatar": figures_avatar.rows,
+    "postprocess": figures_postprocess.postprocess,
     "generated": figures_live.generated,
     "live": figures_live.live,
     "cost": figures_live.cost,

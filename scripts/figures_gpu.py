@@ -123,9 +123,9 @@ def frame() -> list[Row]:
 _DRAW = (ROOT / "scripts" / "figures_browser.js").read_text()
 #: WebGPU on SwiftShader, as the tests have it.
 BROWSER_FLAGS = (
-    "--enable-unsafe-webgpu --enable-features=Vulkan --use-vulkan=swiftshader --use-angle=swiftshader "
-    "--use-webgpu-adapter=swiftshader --disable-gpu-sandbox"
-).split()
+    "--enable-unsafe-webgpu", "--enable-features=Vulkan", "--use-vulkan=swiftshader", "--use-angle=swiftshader",
+    "--use-webgpu-adapter=swiftshader", "--disable-gpu-sandbox",
+)  # fmt: skip
 
 
 def browser() -> list[Row]:

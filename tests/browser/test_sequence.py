@@ -1,4 +1,4 @@
-"""Sequences in real Chromium: the headless picture at several times, steady frames for nothing, and damaged ones told."""
+"""Sequences in Chromium: the headless picture at several times, steady frames for nothing, damaged ones told."""
 
 from __future__ import annotations
 

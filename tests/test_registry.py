@@ -32,7 +32,7 @@ def conformance() -> dict[str, set[str]]:
 @pytest.mark.parametrize("known", FORMATS, ids=lambda f: f.name)
 def test_every_format_is_held_to_the_conformance_class(known) -> None:  # type: ignore[no-untyped-def]
     if known.live or known.name in ("lens", "3dgs-model-folder"):
-        return  # their own tests: a .lens is quantised by the scene, a folder is a PLY with facts, models hold no splats
+        return  # their own tests: .lens is quantised by the scene, a folder is a PLY with facts, models hold no splats
     want = "WriterConformance" if known.write is not None else "ReaderConformance"
     assert want in conformance().get(known.name, set()), f"no test class derives {want} for {known.name}"
 

@@ -22,7 +22,7 @@ SHADERS = "shaders/bundle.json"
 
 def page() -> list[Row]:
     """Gzipped JavaScript and WGSL of the client, each file as the server sends it."""
-    files = {name: asset for name, asset in load_client().files.items() if not name.endswith(".wgsl")}
+    files = {name: asset for name, asset in load_client().files.items() if not name.endswith((".wgsl", ".wasm"))}
     code = [name for name in files if name.endswith((".js", ".mjs")) or name == SHADERS]
     size = {name: len(gzip.compress(asset.body, 9)) / 1000 for name, asset in files.items()}
     plain = sum(len(files[name].body) for name in code) / 1000

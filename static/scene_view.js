@@ -244,8 +244,8 @@ async function createSceneView(lens, device, { layout, pipeline, files }, { form
       const submitted = images?.draw(plan, texture);
       if (!images) executor.run(plan, texture());
       live?.after(camera, look || []);
-      const share = arrived ? Number(!live?.loading) : done / (done + keys.length + 1e-9);
-      return { splats: cut.splats + (live?.rows ?? 0), settled, progress: Math.min(share, settled ? 1 : 0.99), submitted };
+      const share = arrived ? 1 : done / (done + keys.length + 1e-9);
+      return { splats: cut.splats + (live?.rows ?? 0), settled, progress: Math.min(share, live?.loading ? 0.99 : 1), submitted };
     },
 
     /**

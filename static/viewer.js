@@ -318,8 +318,11 @@ export class Viewer extends Playable {
     const session = this.#session, target = this.#target(), { width, height } = this.#size, { canvas } = this.#ui;
     if (!session || !target) return null;
     const { view, device, context } = session;
-    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-    const drawn = view.draw(target, this.#ground, () => context.getCurrentTexture());
+    const drawn = view.draw(target, this.#ground, () => {
+      // Only now: a canvas of another size is empty until something is drawn to it.
+      if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+      return context.getCurrentTexture();
+    });
     session.player?.sync();
     if (!drawn) return null; // nothing has arrived yet, or a model is at it
     this.frames++;

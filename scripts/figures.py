@@ -2,7 +2,7 @@
 
     python scripts/figures.py [SECTION ...]
 
-Without arguments every section is measured, in about forty minutes on two cores. A section that cannot be
+Without arguments every section is measured, in about an hour on two cores. A section that cannot be
 measured here says what is missing; one that fails says so, and the exit status is 1. Figures that fall short do not
 change it.
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from dataclasses import replace
 
 import numpy as np
@@ -17,18 +16,29 @@ JITTER = 0.05
 
 
 #: One response with all WGSL, which a page fetches instead of the files.
-SHADERS = "shaders/bundle.json"
+SHADERS, LIVE_SHADERS = "shaders/bundle.json", "shaders/bundle_live.json"
+WORKER, STYLES = "static/decode_worker.js", "static/viewer.css"
 
 
 def page() -> list[Row]:
-    """Gzipped JavaScript and WGSL of the client, each file as the server sends it."""
-    files = {name: asset for name, asset in load_client().files.items() if not name.endswith((".wgsl", ".wasm"))}
-    code = [name for name in files if name.endswith((".js", ".mjs")) or name == SHADERS]
-    size = {name: len(gzip.compress(asset.body, 9)) / 1000 for name, asset in files.items()}
-    plain = sum(len(files[name].body) for name in code) / 1000
-    styles = sum(size[name] for name in files if name.endswith(".css"))
-    detail = f"{len(code)} files, {plain:.0f} kB raw; {size[SHADERS]:.1f} kB of it shaders; styles {styles:.1f} kB more"
-    return [at_most("the page: JavaScript and WGSL, gzipped", 60, sum(size[name] for name in code), "kB", detail)]
+    """Gzipped JavaScript and WGSL that a page loads before the scene, each file as the server sends it.
+
+    What scenes with live layers load besides, and onnxruntime-web, are told apart.
+    """
+    client = load_client()
+    size = {name: len(asset.gzipped) / 1000 for name, asset in client.files.items()}
+    code = [*client.modules, WORKER, SHADERS]
+    plain = sum(len(client.files[name].body) for name in code) / 1000
+    detail = f"{len(code)} files, {plain:.0f} kB raw; {size[SHADERS]:.1f} kB of it shaders"
+    detail += f"; styles {size[STYLES]:.1f} kB more"
+    live = [name for name in size if name.startswith("static/live/") or name == LIVE_SHADERS]
+    runtime = [name for name in size if name.startswith("static/vendor/")]
+    more = f"{sum(size[n] for n in live):.1f} kB, {len(live)} files"
+    engine = f"{sum(size[n] for n in runtime) / 1000:.1f} MB" if runtime else "not here"
+    return [
+        at_most("the page: JavaScript and WGSL, gzipped", 60, sum(size[name] for name in code), "kB", detail),
+        reported("scenes with live layers load besides; with models, onnxruntime-web", f"{more}; {engine}"),
+    ]
 
 
 def tiled(splats: Splats, columns: int, rows: int) -> Splats:

@@ -523,7 +523,8 @@ def test_other_files_are_not_sog(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text('{"frames": []}')
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "meta.json").write_text('{"title": "holiday"}')
-    for name in ("a.zip", "b.json", "folder"):
+    assert find_format(tmp_path / "a.zip").name != "sog"
+    for name in ("b.json", "folder"):
         with pytest.raises(LensError) as caught:
             find_format(tmp_path / name)
         assert not str(caught.value).startswith("sog")

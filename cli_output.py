@@ -113,6 +113,9 @@ def facts_lines(facts: dict[str, Any], indent: str = "") -> Iterator[str]:
             for i, item in enumerate(value):
                 yield f"{indent}{label}[{i}]:"
                 yield from facts_lines(item, indent + "  ")
+        elif isinstance(value, list | tuple) and any(isinstance(v, str) and "," in v for v in value):
+            yield f"{indent}{label}:"
+            yield from (f"{indent}  {item}" for item in value)
         elif isinstance(value, list | tuple):
             yield f"{indent}{label}: {', '.join(_plain(v) for v in value)}"
         elif name == "bytes":

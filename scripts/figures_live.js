@@ -1,5 +1,5 @@
 // Shows a scene with the page's own viewer at several moments, and gives the bytes of its float picture at each.
-async ({ client, scene, pose, width, height, moments }) => {
+async ({ client, scene, pose, width, height, moments, repeats }) => {
   const textures = new Map();
   let device = null;
   const create = GPUDevice.prototype.createTexture;
@@ -49,7 +49,20 @@ async ({ client, scene, pose, width, height, moments }) => {
     await there;
     pictures.push(await bytes());
   }
-  const result = { pictures, layers: viewer.layers.map(({ name, state }) => ({ name, state })), splats: viewer.stats.splats };
+  // How long a still view takes to its settled frame: with the same outputs, and with new ones.
+  async function latency(change) {
+    const times = [];
+    for (let k = 0; k < repeats; k++) {
+      const there = settled(), start = performance.now();
+      change(k);
+      await there;
+      times.push(performance.now() - start);
+    }
+    return times;
+  }
+  const frame = await latency(() => { viewer.background = viewer.background === "#000" ? "#001" : "#000"; });
+  const moved = await latency((k) => { viewer.time = viewer.duration * (k + 0.5) / repeats; viewer.camera = { ...pose, fov: pose.fov + 0.01 * k }; });
+  const result = { frame, moved, pictures, layers: viewer.layers.map(({ name, state }) => ({ name, state })), splats: viewer.stats.splats };
   viewer.destroy();
   GPUDevice.prototype.createTexture = create;
   return result;

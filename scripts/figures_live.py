@@ -148,7 +148,7 @@ def live() -> list[Row]:
                 entry = page.evaluate("fetch(new URL('embed.js', document.baseURI)).then((r) => r.text())")
                 client = url + entry.split("./")[1].split("static/")[0]
                 asked = [{"seconds": seconds, "controls": controls} for seconds, controls in moments]
-                size = {"width": WIDTH, "height": HEIGHT, "moments": asked}
+                size = {"width": WIDTH, "height": HEIGHT, "moments": asked, "repeats": REPEATS}
                 address = f"{url}scenes/{lens.name}"
                 got = page.evaluate(_DRAW.read_text(), {"client": client, "scene": address, "pose": pose, **size})
                 launched.close()
@@ -160,6 +160,9 @@ def live() -> list[Row]:
             detail = f"worst of {len(decibels)} moments, {got['splats']:,} splats, {_change(got['pictures'])}"
             what = f"sample {name}, Chromium against headless, float picture"
             rows.append(at_least(what, 50, min(decibels), "dB", detail + (f"; not ready: {amiss}" if amiss else "")))
+            frame, moved = (statistics.median(got[k]) for k in ("frame", "moved"))
+            what = f"sample {name}, Chromium: milliseconds to a settled frame of another background, of another moment"
+            rows.append(reported(what, f"{frame:.0f}, {moved:.0f}"))
     return rows
 
 

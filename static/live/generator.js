@@ -1,6 +1,7 @@
 // One generator layer: its model on a provider, its inputs and outputs in buffers of ours, and what a frame draws of them.
 import { constantOutputs } from "./constants.js";
 import { feedsOf, sizeOf } from "./contract.js";
+import { BYTES, UNIT, createInputs, dimsOf, memoryTensors, padded, sameFeeds, sharedBuffer } from "./inputs.js";
 import { ModelError, createSession, queued } from "./ort.js";
 
 /** @typedef {import("./contract.js").Contract} Contract */
@@ -20,29 +21,6 @@ import { ModelError, createSession, queued } from "./ort.js";
 
 /** Attribute of the stage's bindings for each meaning. @type {Record<string, string>} */
 const BINDING = { means: "means", scales: "shapes", covariances: "shapes", quats: "turns", opacities: "opacities", colors: "colors", sh: "colors" };
-/** onnxruntime copies and binds whole multiples of this, bytes. */
-const UNIT = 16;
-const BYTES = /** @type {Record<string, number>} */ ({ float32: 4, float16: 2, int32: 4, int64: 8 });
-
-/** Bytes of a buffer, filled up to whole words, as the GPU's queue takes them. @param {ArrayBuffer} memory @param {number} offset @param {number} length */
-function padded(memory, offset, length) {
-  const bytes = new Uint8Array(memory, offset, length);
-  if (length % 4 === 0) return bytes;
-  const whole = new Uint8Array(Math.ceil(length / 4) * 4);
-  whole.set(bytes);
-  return whole;
-}
-
-/** Whether two sets of inputs are the same to the bit. @param {Record<string, Values>} a @param {Record<string, Values>} b */
-export function sameFeeds(a, b) {
-  for (const name in a) {
-    const x = a[name], y = b[name];
-    if (!y || x.length !== y.length) return false;
-    for (let i = 0; i < x.length; i++) if (!Object.is(x[i], y[i])) return false;
-  }
-  return true;
-}
-
 /** Outputs that a generator's splats are made of, in the order of their buffers, and those buffers' words. @param {Contract} contract */
 export function outputsOf(contract) {
   const names = [...new Set(Object.entries(contract.outputs).flatMap(([meaning, one]) => meaning in BINDING ? [one.output] : []))];
@@ -61,14 +39,13 @@ export function createGenerator({ name, contract, transform, read, executor, num
   /** Outputs that no input reaches: known once the model has been read. */
   let constant = new Set();
   const live = `generated_live.${number}`, buffers = names.map((_, k) => `generated_output.${firstOutput + k}`);
-  /** The inputs, each in a buffer of its own, which a run reads where it lies. @type {Map<string, GPUBuffer>} */
-  const inputs = new Map();
+  const inputs = createInputs(device, name, graph);
   /** @type {GPUBuffer | null} */
   let countBuffer = null;
   let session = open(device), rows = 0, writing = false, destroyed = false, ran = 0;
   /** Inputs of the last run that succeeded. @type {Record<string, Values> | null} */
   let last = null;
-  /** Tensors over our buffers, by the runtime they belong to. @type {WeakMap<import("./ort.js").Ort, [Record<string, Tensor>, Record<string, Tensor | null>]>} */
+  /** Tensors over the buffers of the outputs, by the runtime they belong to. @type {WeakMap<import("./ort.js").Ort, Record<string, Tensor | null>>} */
   const bound = new WeakMap();
 
   /** @param {GPUDevice | null} on */
@@ -82,29 +59,16 @@ export function createGenerator({ name, contract, transform, read, executor, num
     return model;
   }
 
-  /** @param {number} size bytes @param {string} label */
-  const buffer = (size, label) => device.createBuffer({ label: `${name}: ${label}`, size: Math.ceil(size / UNIT) * UNIT, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST });
-
-  /** Everything a run on the GPU touches, made once. @param {import("./ort.js").Ort} ort */
-  function bind(ort) {
+  /** Where a run on the GPU leaves its outputs, made once; null: in a buffer of its own. @param {import("./ort.js").Ort} ort */
+  function outputs(ort) {
     let made = bound.get(ort);
     if (made) return made;
-    const { Tensor } = ort;
-    made = [{}, {}];
-    for (const key in graph.inputs) {
-      const { type, shape } = graph.inputs[key], dims = shape.map((d) => d ?? 0);
-      if (type === "int64") continue; // has no place on the GPU
-      const own = inputs.get(key) ?? buffer(sizeOf(shape) * BYTES[type], key);
-      inputs.set(key, own);
-      made[0][key] = Tensor.fromGpuBuffer(own, { dataType: type, dims });
-    }
-    if (dynamic) for (const key of wanted) made[1][key] = null;
+    made = {};
+    if (dynamic) for (const key of wanted) made[key] = null;
     else {
-      names.forEach((key, k) => {
-        made[1][key] = Tensor.fromGpuBuffer(executor.buffer(buffers[k]), { dataType: graph.outputs[key].type, dims: graph.outputs[key].shape.map((d) => d ?? 0) });
-      });
+      for (const [k, key] of names.entries()) made[key] = ort.Tensor.fromGpuBuffer(executor.buffer(buffers[k]), { dataType: graph.outputs[key].type, dims: dimsOf(graph.outputs[key]) });
       // Not into the row the shader reads: onnxruntime copies whole units, and what is behind the count is ours.
-      if (counted) made[1][counted] = Tensor.fromGpuBuffer(countBuffer ??= buffer(4, "count"), { dataType: "int32", dims: graph.outputs[counted].shape.map((d) => d ?? 0) });
+      if (counted) made[counted] = ort.Tensor.fromGpuBuffer(countBuffer ??= sharedBuffer(device, `${name}: count`, 4), { dataType: "int32", dims: dimsOf(graph.outputs[counted]) });
     }
     bound.set(ort, made);
     return made;
@@ -112,26 +76,13 @@ export function createGenerator({ name, contract, transform, read, executor, num
 
   /** @param {import("./ort.js").Ort} ort @param {Record<string, Values>} feeds @returns {[Record<string, Tensor>, Record<string, Tensor | null>]} */
   function onGpu(ort, feeds) {
-    const [given, fetches] = bind(ort), all = { ...given };
-    for (const key in feeds) {
-      const own = inputs.get(key), { type, shape } = graph.inputs[key];
-      if (!own) all[key] = new ort.Tensor(type, feeds[key], shape.map((d) => d ?? 0));
-      else if (!ran || !last || !sameFeeds({ [key]: feeds[key] }, last)) write(own, feeds[key]);
-    }
+    const fetches = outputs(ort);
     // What is constant lies there since the first run: onnxruntime would make a buffer and copy it anew in each.
-    return [all, ran && constant.size < wanted.length ? Object.fromEntries(Object.entries(fetches).filter(([key]) => !constant.has(key))) : fetches];
-  }
-
-  /** @param {GPUBuffer} to @param {Values} values */
-  function write(to, values) {
-    device.queue.writeBuffer(to, 0, padded(values.buffer, 0, values.byteLength));
+    return [inputs.tensors(ort, feeds), ran && constant.size < wanted.length ? Object.fromEntries(Object.entries(fetches).filter(([key]) => !constant.has(key))) : fetches];
   }
 
   /** @param {import("./ort.js").Ort} ort @param {Record<string, Values>} feeds @returns {[Record<string, Tensor>, Record<string, Tensor | null>]} */
-  function onProcessor(ort, feeds) {
-    const given = Object.entries(feeds).map(([key, values]) => [key, new ort.Tensor(graph.inputs[key].type, values, graph.inputs[key].shape.map((d) => d ?? 0))]);
-    return [Object.fromEntries(given), Object.fromEntries(wanted.map((key) => [key, null]))];
-  }
+  const onProcessor = (ort, feeds) => [memoryTensors(ort, graph, feeds), Object.fromEntries(wanted.map((key) => [key, null]))];
 
   /** Takes what a run gave to where a frame reads it. @param {Record<string, Tensor>} results */
   function take(results) {
@@ -151,7 +102,7 @@ export function createGenerator({ name, contract, transform, read, executor, num
         if (size) encoder.copyBufferToBuffer(result.gpuBuffer, 0, executor.buffer(to), 0, size), copies++;
       } else {
         const { buffer: memory, byteOffset, byteLength } = result.data;
-        executor.write(to, padded(/** @type {ArrayBuffer} */ (memory), byteOffset, count ? 4 : byteLength));
+        executor.write(to, padded(memory, byteOffset, count ? 4 : byteLength));
       }
     });
     if (copies) device.queue.submit([encoder.finish()]);
@@ -237,7 +188,7 @@ export function createGenerator({ name, contract, transform, read, executor, num
       destroyed = true;
       queued(async () => {
         await session.release();
-        for (const one of inputs.values()) one.destroy();
+        inputs.destroy();
         countBuffer?.destroy();
       }).catch(() => {});
     },

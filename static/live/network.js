@@ -1,6 +1,6 @@
 // One post-processing layer's network: its model on a provider, run on the frame's own buffers.
 import { feedsOf, sizeOf } from "./contract.js";
-import { sameFeeds } from "./generator.js";
+import { createInputs, memoryTensors, padded } from "./inputs.js";
 import { ModelError, createSession, queued } from "./ort.js";
 
 /** @typedef {import("./contract.js").Contract} Contract */
@@ -18,19 +18,16 @@ import { ModelError, createSession, queued } from "./ort.js";
  *   moment: (live: LiveState) => Moment, notice: (text: string) => void}} NetworkOptions
  */
 
-const BYTES = /** @type {Record<string, number>} */ ({ float32: 4, float16: 2, int32: 4, int64: 8 });
 const IDENTITY = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1];
 
 /** @param {NetworkOptions} options */
 export function createNetwork({ index, name, contract, read, executor, moment, notice }) {
   const { device } = executor, { graph } = contract, output = contract.outputs.image.output;
   const picture = Object.keys(contract.inputs).find((key) => contract.inputs[key].meaning === "image") ?? "";
-  const given = graph.inputs[picture].type, gives = graph.outputs[output].type, others = Object.keys(graph.inputs).filter((key) => key !== picture);
+  const given = graph.inputs[picture].type, gives = graph.outputs[output].type;
   let session = open(device), destroyed = false;
-  /** Inputs but the picture, each in a buffer of its own. @type {Map<string, GPUBuffer>} */
-  const inputs = new Map();
-  /** What those buffers hold. @type {Record<string, Values>} */
-  let held = {};
+  /** Inputs but the picture. */
+  const inputs = createInputs(device, name, graph);
   /** Tensors over buffers of ours, by the runtime they belong to. @type {WeakMap<Ort, WeakMap<GPUBuffer, Tensor>>} */
   const bound = new WeakMap();
 
@@ -50,46 +47,19 @@ export function createNetwork({ index, name, contract, read, executor, moment, n
     return made;
   }
 
-  /** @param {string} key */
-  const dims = (key) => graph.inputs[key].shape.map((d) => d ?? 0);
-
-  /** @param {Ort} ort @param {Record<string, Values>} feeds @param {string} key @returns {Tensor} */
-  function small(ort, feeds, key) {
-    const { type, shape } = graph.inputs[key];
-    if (!session.gpu || type === "int64") return new ort.Tensor(type, feeds[key], dims(key)); // int64 has no place on the GPU
-    let buffer = inputs.get(key);
-    if (!buffer) {
-      // Whole multiples of 16 bytes, as onnxruntime binds.
-      const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST, size = Math.ceil(sizeOf(shape) * BYTES[type] / 16) * 16;
-      inputs.set(key, (buffer = device.createBuffer({ label: `${name}: ${key}`, size, usage })));
-    }
-    if (!held[key] || !sameFeeds({ [key]: feeds[key] }, held)) {
-      const bytes = new Uint8Array(Math.ceil(feeds[key].byteLength / 4) * 4);
-      bytes.set(new Uint8Array(feeds[key].buffer));
-      device.queue.writeBuffer(buffer, 0, bytes);
-      held = { ...held, [key]: feeds[key] };
-    }
-    return tensor(ort, buffer, type, dims(key));
-  }
-
-  /** @param {Ort} ort @param {Record<string, Values>} feeds */
-  const smalls = (ort, feeds) => Object.fromEntries(others.map((key) => [key, small(ort, feeds, key)]));
-
   /** @param {Record<string, Values>} feeds @param {GPUBuffer} from @param {GPUBuffer} to @param {number[]} shape */
   async function onGpu(feeds, from, to, shape) {
-    await session.run((ort) => [{ ...smalls(ort, feeds), [picture]: tensor(ort, from, given, shape) }, { [output]: tensor(ort, to, gives, shape) }]);
+    await session.run((ort) => [{ ...inputs.tensors(ort, feeds), [picture]: tensor(ort, from, given, shape) }, { [output]: tensor(ort, to, gives, shape) }]);
   }
 
   /** By way of the processor's memory, there and back. @param {Record<string, Values>} feeds @param {GPUBuffer} from @param {GPUBuffer} to @param {number[]} shape */
   async function onProcessor(feeds, from, to, shape) {
     const bytes = await executor.read(from.label), count = sizeOf(shape);
     const values = given === "float16" ? new Uint16Array(bytes, 0, count) : new Float32Array(bytes, 0, count);
-    const results = await session.run((ort) => [{ ...smalls(ort, feeds), [picture]: new ort.Tensor(given, values, shape) }, { [output]: null }]);
+    const results = await session.run((ort) => [{ ...memoryTensors(ort, graph, feeds), [picture]: new ort.Tensor(given, values, shape) }, { [output]: null }]);
     const { dims: got, data } = results[output];
     if (got.length !== 4 || got.some((d, i) => d !== shape[i])) throw new ModelError(`${name}: output '${output}': gave [${got.join(", ")}] for an image of [${shape.join(", ")}]; expected the same shape: mend the model`);
-    const whole = new Uint8Array(Math.ceil(data.byteLength / 4) * 4);
-    whole.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-    if (!destroyed) device.queue.writeBuffer(to, 0, whole);
+    if (!destroyed) device.queue.writeBuffer(to, 0, padded(data.buffer, data.byteOffset, data.byteLength));
   }
 
   const { size = null, overlap = 0, multiple = 1 } = contract.image ?? {};
@@ -124,8 +94,10 @@ export function createNetwork({ index, name, contract, read, executor, moment, n
     destroy() {
       if (destroyed) return;
       destroyed = true;
-      queued(() => session.release()).catch(() => {});
-      for (const buffer of inputs.values()) buffer.destroy();
+      queued(async () => {
+        await session.release();
+        inputs.destroy();
+      }).catch(() => {});
     },
   };
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,9 @@ from splatlens.viewer.frame import RenderOptions
 from splatlens.viewer.layout import dtype
 from splatlens.viewer.plan import pipeline, resolve
 from splatlens.viewer.records import pack_records
+from splatlens.viewer.sequence import SequenceLayer, SequenceSplats
 from splatlens.viewer.splats import Splats
-from tests.twin_scenes import TwinScene
+from tests.twin_scenes import CAMERA, TwinScene
 
 
 def run_passes(
@@ -94,6 +95,32 @@ def check_projected(executor: Executor, group: int, want: Mapping[str, Any]) -> 
     half = np.stack([got["rg"], got["ba"]], axis=1).copy().view(np.float16).astype(np.float64)
     np.testing.assert_allclose(half[:, :3], want["color"][both], rtol=1e-3, atol=2e-4)
     np.testing.assert_allclose(half[:, 3], want["opacity"][both], rtol=1e-3, atol=1e-5)
+
+
+def check_sequence(
+    device: wgpu.GPUDevice,
+    twin: Callable[..., dict[str, Any]],
+    splats: SequenceSplats,
+    seconds: float,
+    transform: NDArray[np.float64] | None = None,
+) -> int:
+    """Compares every group of every part of a sequence with its stage's twin; how many splats were drawn."""
+    motion = splats.info.motion
+    layer = SequenceLayer(splats, seconds, np.eye(4) if transform is None else transform)
+    frame = assemble(CAMERA, RenderOptions(), layer.draws())
+    words = {f"{motion}_words.{i}": part for i, part in enumerate(splats.parts)}
+    executor = run_passes(device, frame, words, (f"project_{motion}",))
+    group = drawn = 0
+    for i, part in enumerate(splats.parts):
+        own = frame.uploads[f"{motion}.{i}"][0]
+        for _ in range(int(own["groups"])):
+            draw = frame.uploads["draws"][group]
+            want = twin(frame.uploads["frame"][0], frame.uploads["layers"], draw, own, part)
+            check_projected(executor, group, want)
+            drawn += int((want["key"] != 0xFFFFFFFF).sum())
+            group += 1
+    assert group == frame.groups
+    return drawn
 
 
 def empty_scene(scene: TwinScene) -> TwinScene:

@@ -6,37 +6,15 @@ import numpy as np
 import pytest
 import wgpu
 
-from splatlens.viewer.assemble import assemble
-from splatlens.viewer.frame import RenderOptions
-from splatlens.viewer.sequence import SequenceLayer, SequenceSplats
+from splatlens.viewer.sequence import SequenceSplats
 from tests.reference.project_gaussian4d import project_gaussian4d
 from tests.sequence_scenes import SPAN, sequence
-from tests.shaders.frames import check_projected, run_passes
-from tests.twin_scenes import CAMERA
-
-
-def check(device: wgpu.GPUDevice, splats: SequenceSplats, seconds: float, transform: np.ndarray | None = None) -> int:
-    """Compares every group of every part; how many splats were drawn."""
-    layer = SequenceLayer(splats, seconds, np.eye(4) if transform is None else transform)
-    frame = assemble(CAMERA, RenderOptions(), layer.draws())
-    words = {f"gaussian4d_words.{i}": part for i, part in enumerate(splats.parts)}
-    executor = run_passes(device, frame, words, ("project_gaussian4d",))
-    group = drawn = 0
-    for i, part in enumerate(splats.parts):
-        own = frame.uploads[f"gaussian4d.{i}"][0]
-        for _ in range(int(own["groups"])):
-            draw = frame.uploads["draws"][group]
-            want = project_gaussian4d(frame.uploads["frame"][0], frame.uploads["layers"], draw, own, part)
-            check_projected(executor, group, want)
-            drawn += int((want["key"] != 0xFFFFFFFF).sum())
-            group += 1
-    assert group == frame.groups
-    return drawn
+from tests.shaders.frames import check_sequence
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.7, 2.0, 3.99])
 def test_times(device: wgpu.GPUDevice, seconds: float) -> None:
-    drawn = check(device, sequence("gaussian4d"), seconds)
+    drawn = check_sequence(device, project_gaussian4d, sequence("gaussian4d"), seconds)
     assert 100 < drawn < 590  # some come, some went
 
 
@@ -46,7 +24,7 @@ def test_several_parts_and_a_transform(device: wgpu.GPUDevice) -> None:
     transform = np.eye(4)
     transform[:3, :3] = 0.7 * np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
     transform[:3, 3] = 0.2, -0.1, 0.4
-    assert check(device, splats, 1.3, transform) > 100
+    assert check_sequence(device, project_gaussian4d, splats, 1.3, transform) > 100
 
 
 def test_a_splat_without_a_place_in_the_span_is_not_drawn(device: wgpu.GPUDevice) -> None:
@@ -55,4 +33,4 @@ def test_a_splat_without_a_place_in_the_span_is_not_drawn(device: wgpu.GPUDevice
     words[4] = np.float32(1e-3).view(np.uint32)
     words[3] = np.float32(SPAN.end + 1).view(np.uint32)
     words[3, :3] = np.float32(SPAN.start).view(np.uint32)  # but three of them
-    assert check(device, SequenceSplats(splats.info, (words,)), 0.0) <= 3
+    assert check_sequence(device, project_gaussian4d, SequenceSplats(splats.info, (words,)), 0.0) <= 3

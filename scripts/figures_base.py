@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import importlib.util
 import json
 import os
 import platform
@@ -121,6 +122,17 @@ def data_file(relative: str) -> Path:
     if not path.exists():
         raise MissingError(f"{path} is not there")
     return path
+
+
+@cache
+def sample_module(sample: str, name: str) -> Any:
+    """A script of a sample as a module; not by its own name, which other samples have too."""
+    spec = importlib.util.spec_from_file_location(f"{sample}_{name}", ROOT / "samples" / sample / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for it
+    spec.loader.exec_module(module)
+    return module
 
 
 @cache

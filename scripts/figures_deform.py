@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from figures_base import ROOT, Image, Row, at_least, at_most, decibels, renderer, reported
+from figures_base import ROOT, Image, Row, at_least, at_most, decibels, renderer, reported, sample_module
 
 from splatlens.converters import read_splats
 from splatlens.converters.checkpoint import state_dict
@@ -36,15 +36,6 @@ def rows() -> list[Row]:
 
 
 @cache
-def _scene_module() -> Any:
-    if str(SAMPLE) not in sys.path:
-        sys.path.insert(0, str(SAMPLE))
-    import scene
-
-    return scene
-
-
-@cache
 def _model() -> Model:
     model = export(SAMPLE / "model")
     text = {entry.key: entry.value for entry in model.metadata_props}[METADATA_KEY]
@@ -54,7 +45,7 @@ def _model() -> Model:
 
 def _outputs(moment: float) -> dict[str, Any]:
     """The model's outputs at a time 0 to 1."""
-    model, camera = _model(), _scene_module().cameras(*SIZE)[0]
+    model, camera = _model(), sample_module("deform", "scene").cameras(*SIZE)[0]
     assert model.contract.time is not None
     return model.run(Moment(seconds=moment * model.contract.time.duration), camera)
 
@@ -65,7 +56,7 @@ def _ply() -> Path:
 
 def _pictures() -> list[Row]:
     """The fitted model and its splats at rest against the scene itself."""
-    made, draw = _scene_module(), renderer()
+    made, draw = sample_module("deform", "scene"), renderer()
     scene, rest = made.Scene(), RawLayer(read_splats(_ply())[0])
     options = RenderOptions(background=made.BACKGROUND)
     fitted: list[list[float]] = []

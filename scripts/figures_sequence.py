@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from figures_base import ROOT, MissingError, Row, at_least, at_most, renderer, reported
+from figures_base import ROOT, MissingError, Row, at_least, at_most, renderer, reported, sample_module
 
 from splatlens.converters import gaussian4d, open_any
 from splatlens.converters.format import ReadOptions
@@ -37,21 +37,11 @@ TIMES = (0.1, 0.45, 0.8)
 
 
 @cache
-def _scene() -> Any:
-    """samples/sequence/scene.py: what was fitted."""
-    sys.path.insert(0, str(FOLDER))
-    import scene  # type: ignore[import-not-found]
-
-    sys.path.remove(str(FOLDER))
-    return scene
-
-
-@cache
 def _packed(name: str) -> SequenceSplats:
     path = FOLDER / name
     if not path.exists():
         raise MissingError(f"{path} is not there: run samples/sequence/train.py")
-    source = open_any(path, ReadOptions(seconds=_scene().SECONDS))
+    source = open_any(path, ReadOptions(seconds=sample_module("sequence", "scene").SECONDS))
     assert isinstance(source, LiveSource)
     layer = source.layer()
     return SequenceSplats.read(Field(layer.properties, name, "properties"), layer.blobs.__getitem__)
@@ -74,7 +64,8 @@ def sequence() -> list[Row]:
 
 def _fit() -> list[Row]:
     """The fitted files against the scene at times and in a view that the fit has not seen."""
-    scene, options = _scene(), RenderOptions(background=_scene().BACKGROUND)
+    scene = sample_module("sequence", "scene")
+    options = RenderOptions(background=scene.BACKGROUND)
     parts, rows = scene.parts(), []
     found: dict[str, list[float]] = {name: [] for name in FILES}
     seen: dict[str, list[float]] = {name: [] for name in FILES}
@@ -109,7 +100,7 @@ def _alike() -> list[Row]:
     twins: dict[str, Callable[..., dict[str, Any]]] = {
         "spacetime": project_spacetime, "gaussian4d": project_gaussian4d,
     }  # fmt: skip
-    rows, camera = [], _scene().camera(20, 25, 320, 240)
+    rows, camera = [], sample_module("sequence", "scene").camera(20, 25, 320, 240)
     for name, what in FILES.items():
         made, worst, error = _packed(name), np.inf, 0.0
         for share in TIMES:
@@ -140,7 +131,7 @@ def _alike() -> list[Row]:
 
 def _words() -> list[Row]:
     """Bytes a splat, and what halves and bytes lose beside float32."""
-    scene, rows = _scene(), []
+    scene, rows = sample_module("sequence", "scene"), []
     options = RenderOptions(background=scene.BACKGROUND)
     for name in ("spacetime.ply", "chkpnt4d.pth"):
         made, exact, found = _packed(name), _exact(name), []

@@ -1,5 +1,6 @@
 // Shows a scene with the page's own viewer at several moments, and gives the bytes of its float picture at each.
-async ({ client, scene, pose, width, height, moments, repeats }) => {
+async ({ client, scene, width, height, moments, repeats }) => {
+  let [{ pose }] = moments;
   const textures = new Map();
   let device = null;
   const create = GPUDevice.prototype.createTexture;
@@ -40,11 +41,12 @@ async ({ client, scene, pose, width, height, moments, repeats }) => {
   viewer.src = scene;
   await arrived;
   const pictures = [];
-  for (const { seconds, controls } of moments) {
+  for (const { seconds, controls, pose: next } of moments) {
+    pose = next;
     const there = settled();
     viewer.pause();
     viewer.time = seconds;
-    for (const [name, value] of Object.entries(controls)) viewer.setControl(name, value);
+    for (const [layer, name, value] of controls) viewer.setControl(name, value, layer);
     viewer.camera = pose; // a frame even where nothing else changed
     await there;
     pictures.push(await bytes());

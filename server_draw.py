@@ -37,7 +37,8 @@ def drawer() -> Draw:
 
             renderers.append(Renderer(exact=False))
         with Scene(path, renderer=renderers[0]) as scene:
-            image = scene.render(scene.start.resized(*SIZE), budget=BUDGET)
+            # Without networks that finish the picture: dozens of runs, seconds each, for a list.
+            image = scene.render(scene.start.resized(*SIZE), budget=BUDGET, postprocess=False)
         return Thumbnail(png_bytes(image), "image/png")
 
     return draw

@@ -172,6 +172,34 @@ def fewer(g: Graph, value: str) -> str:
     return g.op("Slice", value, g.constant([0]), g.op("Reshape", count, g.constant([1])), g.constant([0]))
 
 
+def endless(g: Graph, value: str) -> str:
+    """A loop that would take days."""
+    shape = (N,)
+    info = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["going"], ["on"]),
+            helper.make_node("Sqrt", ["held"], ["next"]),
+        ],
+        "turn",
+        [
+            info("turn", onnx.TensorProto.INT64, ()),
+            info("going", onnx.TensorProto.BOOL, (1,)),
+            info("held", onnx.TensorProto.FLOAT, shape),
+        ],
+        [info("on", onnx.TensorProto.BOOL, (1,)), info("next", onnx.TensorProto.FLOAT, shape)],
+    )
+    times, true = g.constant(np.array(1 << 40, np.int64)), g.constant(np.array(True))
+    return g.op("Loop", times, true, g.op("Add", value, g.op("Mul", "t", 0.0)), body=body)
+
+
+def test_a_run_that_does_not_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("splatlens.viewer.generator.RUN_SECONDS", 0.5)
+    made = Model(contract(), data(model(bodies={"opacities": endless})), "a.onnx")
+    with pytest.raises(LensError, match=r"a\.onnx: the model was stopped after 0\.5 s of one run; make it smaller"):
+        made.run(Moment(0), camera())
+
+
 def test_runs_that_fail() -> None:
     made = Model(contract(), data(model(bodies={"opacities": broken})), "a.onnx")
     made.run(Moment(0), camera())

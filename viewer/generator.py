@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -23,6 +24,8 @@ Matrix = NDArray[np.float64]
 PROJECTION_NEAR, PROJECTION_FAR = 0.01, 100.0
 #: The track that is chosen at the start.
 FIRST: Final = "\0first"
+#: A run is stopped after this many seconds: models come from others, and may loop for ever.
+RUN_SECONDS = 300.0
 #: Longest part of onnxruntime's own words in a message, characters.
 _WORDS = 300
 _ORT_TYPES = {
@@ -206,10 +209,28 @@ class Model:
     def _run(self, given: dict[str, Array]) -> dict[str, Array]:
         names = list(self.graph.outputs)
         self.runs += 1
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+        options.log_severity_level = 4
+        stopped = threading.Event()
+
+        def stop() -> None:
+            stopped.set()
+            options.terminate = True
+
+        timer = threading.Timer(RUN_SECONDS, stop)
+        timer.daemon = True
+        timer.start()
         try:
-            found = self._session.run(names, given)
+            found = self._session.run(names, given, options)
         except Exception as error:  # onnxruntime's own classes, which have no common base but this one
+            if stopped.is_set():
+                why = f"the model was stopped after {RUN_SECONDS:g} s of one run"
+                raise LensError(f"{self.name}: {why}; make it smaller, or end its loops") from error
             raise LensError(f"{self.name}: the model failed while it ran: {_words(error)}; mend the model") from error
+        finally:
+            timer.cancel()
         outputs = dict(zip(names, found, strict=True))
         for key, array in outputs.items():
             want = self.graph.outputs[key]

@@ -41,7 +41,7 @@ class Graph:
         self._outputs.append(helper.make_tensor_value_info(name, _TYPES[kind], shape))
 
     def constant(self, array: NDArray[Any] | float | int | list[int], kind: str = "") -> str:
-        """A constant tensor: floats are float32, integers int64 unless `kind` says otherwise; one number has shape [1]."""
+        """A constant: floats are float32, integers int64 unless `kind` says otherwise; one number has shape [1]."""
         values = np.asarray(array)
         if kind:
             values = values.astype(kind)

@@ -13,7 +13,7 @@ from splatlens.viewer.camera import Camera
 from splatlens.viewer.camera_files import camera_json, parse_cameras
 from splatlens.viewer.errors import FormatError, LensError
 from splatlens.viewer.fields import MAX_TEXT, Field
-from splatlens.viewer.lens_layout import MAX_LAYERS, MAX_SECTIONS
+from splatlens.viewer.lens_layout import MAX_SECTIONS
 
 Vector = tuple[float, float, float]
 
@@ -209,8 +209,3 @@ def check_transform(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     if not good or not 1e-30 < abs(np.linalg.det(m[:3, :3])) < 1e30:
         raise LensError(f"layer: field transform: expected {_AFFINE}")
     return m
-
-
-def layers_from_json(data: Field) -> tuple[LayerInfo, ...]:
-    """The layers of a scene description. Raises FormatError."""
-    return tuple(LayerInfo.from_json(f) for f in data.items(1, MAX_LAYERS))

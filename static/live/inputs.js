@@ -20,8 +20,10 @@ export function sharedBuffer(device, label, size) {
 
 /** Bytes of a buffer, filled up to whole words, as the GPU's queue takes them. @param {ArrayBufferLike} memory @param {number} offset @param {number} length */
 export function padded(memory, offset, length) {
+  const bytes = /** @type {Uint8Array<ArrayBuffer>} */ (new Uint8Array(memory, offset, length));
+  if (length % 4 === 0) return bytes;
   const whole = new Uint8Array(Math.ceil(length / 4) * 4);
-  whole.set(new Uint8Array(memory, offset, length));
+  whole.set(bytes);
   return whole;
 }
 

@@ -31,14 +31,14 @@ from splatlens.converters import (
 )
 from splatlens.converters.filters import Tally, max_sh
 from splatlens.converters.format import Format, ReadOptions, WriteOptions
-from splatlens.converters.live import LiveSource
+from splatlens.converters.layer_source import LayerSource
 from splatlens.converters.sidecar import with_sidecars
 from splatlens.converters.source import CHUNK_ROWS, Source, SourceInfo, activate, checked
 from splatlens.viewer.errors import FormatError, LensError, UnsupportedError
 from splatlens.viewer.splats import Splats
 
 __all__ = [
-    "CHUNK_ROWS", "FORMATS", "Format", "LiveSource", "ReadOptions", "Source", "SourceInfo", "WriteOptions", "activate",
+    "CHUNK_ROWS", "FORMATS", "Format", "LayerSource", "ReadOptions", "Source", "SourceInfo", "WriteOptions", "activate",
     "checked", "find_format", "find_writer", "open_any", "open_source", "read_splats", "require_heeded", "write_splats",
 ]  # fmt: skip
 
@@ -104,7 +104,7 @@ def require_heeded(path: Path, known: Format, options: ReadOptions | WriteOption
             raise LensError(f"{path}: {switch} has no meaning for {known.title}; leave it out")
 
 
-def open_any(path: str | Path, options: ReadOptions = ReadOptions()) -> Source | LiveSource:
+def open_any(path: str | Path, options: ReadOptions = ReadOptions()) -> Source | LayerSource:
     """Opens a file or folder: facts now, splats, or a layer's model, when asked for. Raises LensError."""
     path = Path(path)
     known = find_format(path)
@@ -119,7 +119,7 @@ def open_any(path: str | Path, options: ReadOptions = ReadOptions()) -> Source |
 def open_source(path: str | Path, options: ReadOptions = ReadOptions()) -> Source:
     """Opens a file or folder of stored splats. Raises LensError, UnsupportedError for what makes its splats anew."""
     source = open_any(path, options)
-    if isinstance(source, LiveSource):
+    if isinstance(source, LayerSource):
         raise UnsupportedError(f"{path}: holds no splats, it makes them; convert it to .lens, or bake it with --time")
     return source
 

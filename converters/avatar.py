@@ -14,7 +14,7 @@ from splatlens.converters.avatar_clips import Frames, rest, sampled
 from splatlens.converters.avatar_files import GAUSSIANS, SKIN, Avatar, is_avatar, read_avatar
 from splatlens.converters.format import Format, ReadOptions
 from splatlens.converters.generator import model_source
-from splatlens.converters.live import LiveSource
+from splatlens.converters.layer_source import LayerSource
 from splatlens.viewer.contract import MAX_TRACK_VALUES, Columns, Contract, Control, Input, Track
 from splatlens.viewer.errors import UnsupportedError
 
@@ -33,7 +33,7 @@ OTHERS = "Expression"
 UP = (0.0, 1.0, 0.0)
 
 
-def open_avatar(path: Path, options: ReadOptions = ReadOptions()) -> LiveSource:
+def open_avatar(path: Path, options: ReadOptions = ReadOptions()) -> LayerSource:
     """An avatar's folder or archive; its graph is made when asked for. Raises LensError."""
     avatar = read_avatar(path)
     facts = {"splats": len(avatar.gaussians.vertices), "warnings": avatar.warnings, "files": avatar.files, "up": UP}

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from splatlens.converters.live import LiveSource
+from splatlens.converters.layer_source import LayerSource
 from splatlens.converters.source import Source, checked
 from splatlens.converters.transform import transformed
 from splatlens.viewer.convert import start_camera
@@ -22,20 +22,20 @@ from splatlens.viewer.splats import Splats
 __all__ = ["Settings", "baked"]
 
 
-def baked(sources: Sequence[Source | LiveSource], settings: Settings) -> list[Source | LiveSource]:
+def baked(sources: Sequence[Source | LayerSource], settings: Settings) -> list[Source | LayerSource]:
     """Every live source as its splats at a moment; stored ones as they are.
 
     Raises LensError: post-processing networks, names of controls and tracks that none or several have, nothing live.
     """
-    live = [source for source in sources if isinstance(source, LiveSource)]
+    live = [source for source in sources if isinstance(source, LayerSource)]
     if not live:
         why = "--time, --control and --track are for what changes with time"
         raise LensError(f"{sources[0].info.path}: {why}; leave them out")
-    layers = [_layer(source, i) for i, source in enumerate(sources) if isinstance(source, LiveSource)]
+    layers = [_layer(source, i) for i, source in enumerate(sources) if isinstance(source, LayerSource)]
     moments = iter(zip(layers, moments_of(layers, settings, str(live[0].info.path)), strict=True))
-    out: list[Source | LiveSource] = []
+    out: list[Source | LayerSource] = []
     for source in sources:
-        if isinstance(source, LiveSource):
+        if isinstance(source, LayerSource):
             layer, moment = next(moments)
             out.append(_at(source, layer, moment))
         else:
@@ -43,7 +43,7 @@ def baked(sources: Sequence[Source | LiveSource], settings: Settings) -> list[So
     return out
 
 
-def _layer(source: LiveSource, index: int) -> LiveLayer:
+def _layer(source: LayerSource, index: int) -> LiveLayer:
     made = source.layer()
     layer = live_layer(replace(made, name=made.name or source.info.name), str(source.info.path))
     if layer.kind == "postprocess":
@@ -51,7 +51,7 @@ def _layer(source: LiveSource, index: int) -> LiveLayer:
     return replace(layer, index=index)
 
 
-def _at(source: LiveSource, layer: LiveLayer, moment: Moment) -> Source:
+def _at(source: LayerSource, layer: LiveLayer, moment: Moment) -> Source:
     """The splats of one moment. Colours and splats that depend on the camera are those that the start camera sees."""
     info, bounds = source.info, layer.bounds
     up = info.up or (0.0, -1.0, 0.0)

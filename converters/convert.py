@@ -14,7 +14,7 @@ from splatlens.converters import bake, find_format, find_writer, generator, lens
 from splatlens.converters.edits import Edits
 from splatlens.converters.filters import EmptyError, Tally, joined, max_sh, moved, moved_info, non_empty
 from splatlens.converters.format import ReadOptions, WriteOptions
-from splatlens.converters.live import LiveSource
+from splatlens.converters.layer_source import LayerSource
 from splatlens.converters.source import Source, SourceInfo
 from splatlens.viewer.convert import BlobLayer, SourceLayer, build_lens, peak_bytes
 from splatlens.viewer.errors import FormatError, LensError
@@ -25,7 +25,7 @@ from splatlens.viewer.scene import Kernel, SceneInfo, check_transform
 WRITTEN = ("clusters", "pages", "stored", "coarse_splats", "parts")
 READ_NAMES = {field.name for field in fields(ReadOptions)}
 #: An input on its way into a file.
-Part = Tally | LiveSource
+Part = Tally | LayerSource
 #: Hears what is being done and the share of it that is done, 0 to 1.
 Progress = Callable[[str, float], None]
 
@@ -87,7 +87,7 @@ def convert(
     opened = bake.baked(opened, moment) if moment is not None else opened
     if output.suffix.lower() == ".onnx":
         return _into_onnx(opened, output, edits, write, start)
-    live = {i: source for i, source in enumerate(opened) if isinstance(source, LiveSource)}
+    live = {i: source for i, source in enumerate(opened) if isinstance(source, LayerSource)}
     if live:
         _refuse_edits(next(iter(live.values())), edits, output)
     stored = [(i, source) for i, source in enumerate(opened) if isinstance(source, Source)]
@@ -98,13 +98,13 @@ def convert(
         size, details = _into_lens([parts[i] for i in range(len(parts))], output, edits, write, tell)
     else:
         size, details = _into_flat(tallies, output, edits, write, tell)
-    infos = tuple(part.info if isinstance(part, LiveSource) else part.facts() for _, part in sorted(parts.items()))
+    infos = tuple(part.info if isinstance(part, LayerSource) else part.facts() for _, part in sorted(parts.items()))
     splats, degree = sum(tally.splats for tally in tallies), details.pop("sh_degree")
     splats += sum(source.info.splats for source in live.values())
     return Converted(output, splats, degree, size, time.perf_counter() - start, peak_bytes(), infos, details)
 
 
-def _open_all(paths: Sequence[Path], options: ReadOptions) -> list[tuple[int, Source | LiveSource]]:
+def _open_all(paths: Sequence[Path], options: ReadOptions) -> list[tuple[int, Source | LayerSource]]:
     """Opens every input; an option counts for those whose format heeds it, and must count for one at least.
 
     (number of the input, source): a .lens with live layers comes apart into several.
@@ -113,7 +113,7 @@ def _open_all(paths: Sequence[Path], options: ReadOptions) -> list[tuple[int, So
     for field in fields(options):
         if getattr(options, field.name) != field.default and not any(field.name in f.options for f in formats):
             open_any(paths[0], options)  # says what it has no meaning for
-    opened: list[tuple[int, Source | LiveSource]] = []
+    opened: list[tuple[int, Source | LayerSource]] = []
     for i, (path, known) in enumerate(zip(paths, formats, strict=True)):
         if known is lens.FORMAT:
             opened += [(i, part) for part in lens.open_parts(path)]
@@ -123,7 +123,7 @@ def _open_all(paths: Sequence[Path], options: ReadOptions) -> list[tuple[int, So
     return opened
 
 
-def _refuse_edits(source: LiveSource, edits: Edits, output: Path) -> None:
+def _refuse_edits(source: LayerSource, edits: Edits, output: Path) -> None:
     """Raises LensError for what stored splats alone allow."""
     if output.suffix.lower() != ".lens":
         why = "holds no splats, it makes them for every moment"
@@ -139,14 +139,14 @@ def _refuse_edits(source: LiveSource, edits: Edits, output: Path) -> None:
 
 
 def _into_onnx(
-    opened: Sequence[Source | LiveSource], output: Path, edits: Edits, write: WriteOptions, start: float
+    opened: Sequence[Source | LayerSource], output: Path, edits: Edits, write: WriteOptions, start: float
 ) -> Converted:
     """The model of one input, alone, with its contract."""
     require_heeded(output, generator.FORMAT, write)
     if len(opened) != 1:
         raise LensError(f"{output}: an .onnx holds one model, given were {len(opened)} inputs; convert each alone")
     (source,) = opened
-    if not isinstance(source, LiveSource) or source.model is None:
+    if not isinstance(source, LayerSource) or source.model is None:
         raise LensError(f"{source.info.path}: has no model that an .onnx could hold; write a .lens")
     if edits != Edits():
         raise LensError(f"{output}: a model alone is written as it is; transforms and filters are kept by a .lens")
@@ -169,9 +169,9 @@ def _into_lens(
         matrix = edits.matrix(i)
         if isinstance(part, Tally) and len(parts) > 1 and edits.removes and part.count() == 0:
             continue  # a tile outside of the crop is no fault
-        info = part.info if isinstance(part, LiveSource) else part.source.info
+        info = part.info if isinstance(part, LayerSource) else part.source.info
         made = None
-        if isinstance(part, LiveSource):
+        if isinstance(part, LayerSource):
             tell(f"preparing {info.path.name}", 0)
             made = part.layer()
         name = made.name if made is not None and made.name else info.name

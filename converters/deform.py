@@ -15,7 +15,7 @@ from splatlens.converters.checkpoint import read_checkpoint, state_dict
 from splatlens.converters.deform_network import HEADS, Network, read_network
 from splatlens.converters.format import Format, ReadOptions
 from splatlens.converters.generator import model_source
-from splatlens.converters.live import LiveSource
+from splatlens.converters.layer_source import LayerSource
 from splatlens.converters.model_folder import iterations, open_model_folder, parse_cfg_args
 from splatlens.converters.ply import find_columns
 from splatlens.converters.ply_rows import open_rows, pick
@@ -46,7 +46,7 @@ def sniff(head: bytes, path: Path) -> bool:
     return any((file.parent / mark).is_file() for _, file in newest for mark in _MARKS)
 
 
-def open_deform(path: Path, options: ReadOptions = ReadOptions()) -> LiveSource:
+def open_deform(path: Path, options: ReadOptions = ReadOptions()) -> LayerSource:
     """Reads the PLY's header and the small files; the network when it is asked for. Raises LensError."""
     _require_duration(path, options.seconds)
     still = open_model_folder(path).info

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from splatlens.converters.live import LiveSource
+from splatlens.converters.layer_source import LayerSource
 from splatlens.converters.source import Source
 
 
@@ -53,7 +53,7 @@ class Format:
     reads_only: those of the extensions that are not written. sh_degree: the highest that a file of it holds; writers
     are given no more.
     options: fields of ReadOptions and WriteOptions that it heeds; the others must stay at their defaults.
-    live: its files are no stored splats: `open` gives a LiveSource.
+    live: its files are no stored splats: `open` gives a LayerSource.
     reads, writes, loses: cells of the table in docs/formats.md; loses is what a file of it cannot hold.
     """
 
@@ -61,7 +61,7 @@ class Format:
     title: str
     extensions: tuple[str, ...]
     sniff: Callable[[bytes, Path], bool]
-    open: Callable[[Path, ReadOptions], Source | LiveSource]
+    open: Callable[[Path, ReadOptions], Source | LayerSource]
     write: Write | None = None
     reads_only: tuple[str, ...] = ()
     sh_degree: int = 3

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from splatlens.converters.checkpoint import is_checkpoint, read_checkpoint
 from splatlens.converters.format import Format, ReadOptions
-from splatlens.converters.live import LiveSource
+from splatlens.converters.layer_source import LayerSource
 from splatlens.converters.model_folder import parse_cfg_args
 from splatlens.converters.sequence import (
     CHUNK_ROWS,
@@ -67,7 +67,7 @@ class Captured:
     environment: bool
 
 
-def open_gaussian4d(path: Path, options: ReadOptions = ReadOptions()) -> LiveSource:
+def open_gaussian4d(path: Path, options: ReadOptions = ReadOptions()) -> LayerSource:
     """Reads the whole checkpoint. Raises FormatError, UnsupportedError for a 3D one or anything but tensors in it."""
     c = captured(path)
     settings = run_settings(path)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from splatlens.converters import visionary
 from splatlens.converters.format import Format, ReadOptions
-from splatlens.converters.live import LiveSource
+from splatlens.converters.layer_source import LayerSource
 from splatlens.converters.source import SourceInfo
 from splatlens.viewer.blob_layer import BlobLayer
 from splatlens.viewer.contract import MAX_CAPACITY, Contract
@@ -106,7 +106,7 @@ def _adapted(model: onnx.ModelProto, graph: ModelGraph, name: str) -> tuple[Cont
 
 def model_source(
     path: Path, format_name: str, model: onnx.ModelProto | Callable[[], onnx.ModelProto], **facts: Any
-) -> LiveSource:
+) -> LayerSource:
     """A live source of a model with a contract. path: what it was made of; facts: fields of SourceInfo.
 
     Where `model` is a function it is called once, when first needed: at once unless `splats` is among the facts.
@@ -133,7 +133,7 @@ def model_source(
     info = SourceInfo(path, format_name, 0, 0, size, files=(path,))
     if "splats" not in facts:
         info = replace(info, **contract_facts(prepared()))
-    return LiveSource(replace(info, **facts), layer, whole, describe)
+    return LayerSource(replace(info, **facts), layer, whole, describe)
 
 
 def contract_facts(made: Prepared) -> dict[str, Any]:
@@ -192,7 +192,7 @@ def generator_layer(made: Prepared, name: str) -> BlobLayer:
     return BlobLayer(contract.kind, blobs, properties)
 
 
-def open_onnx(path: Path, options: ReadOptions = ReadOptions()) -> LiveSource:
+def open_onnx(path: Path, options: ReadOptions = ReadOptions()) -> LayerSource:
     """Reads the whole model: its contract is at the end of it. Raises LensError."""
     from splatlens.converters.onnx_file import read_model
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from splatlens.converters.format import Format, ReadOptions
-from splatlens.converters.live import LiveSource
+from splatlens.converters.layer_source import LayerSource
 from splatlens.converters.source import Source, SourceInfo
 from splatlens.converters.transform import similarity, transformed
 from splatlens.viewer.blob_layer import BlobLayer
@@ -35,7 +35,7 @@ def open_lens(path: Path, options: ReadOptions = ReadOptions()) -> Source:
     return _stored(path)
 
 
-def open_parts(path: Path) -> list[Source | LiveSource]:
+def open_parts(path: Path) -> list[Source | LayerSource]:
     """A .lens with live layers as several inputs: what is stored as one, each live layer as one. Raises LensError."""
     from splatlens.viewer.lens_reader import LensReader
 
@@ -43,13 +43,13 @@ def open_parts(path: Path) -> list[Source | LiveSource]:
         live, scene, cameras = live_layers(reader), reader.scene, reader.cameras()
         if not live:
             return [_stored(path)]
-        stored: list[Source | LiveSource] = [_stored(path, live)] if reader.splats_layers else []
+        stored: list[Source | LayerSource] = [_stored(path, live)] if reader.splats_layers else []
     facts = {name: getattr(scene, name) for name in ("title", "attribution", "licence", "up", "background", "camera")}
     for i, layer in live.items():
         splats = layer.properties.get("capacity", layer.properties.get("splats", 0))
         info = SourceInfo(path, "lens", splats, 0, 0, **facts, cameras=() if stored else cameras, files=(path,))
         model = None if layer.kind == "sequence" else partial(_model, path, i)
-        stored.append(LiveSource(info, partial(_blob_layer, path, i), model))
+        stored.append(LayerSource(info, partial(_blob_layer, path, i), model))
     return stored
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from splatlens.converters import SourceInfo, find_format, lens, open_any, read_splats, require_heeded
 from splatlens.converters.format import ReadOptions
 from splatlens.converters.generator import live_facts
-from splatlens.converters.live import LiveSource
+from splatlens.converters.layer_source import LayerSource
 from splatlens.viewer.camera import Camera
 from splatlens.viewer.errors import LensError
 from splatlens.viewer.splats import Splats
@@ -56,7 +56,7 @@ class Scene:
         self._splats: Splats | None = None
         self._layers: dict[bool, dict[int, Layer]] = {}
         self._live: dict[int, LiveLayer] | None = None
-        self._live_source: LiveSource | None = None
+        self._live_source: LayerSource | None = None
         self._renderer = renderer
         self.notices: list[str] = []
         if self.format == "lens":
@@ -66,7 +66,7 @@ class Scene:
             self._reader = LensReader.open(self.path)
         else:
             source = open_any(self.path, options)
-            self._source, self._live_source = source.info, source if isinstance(source, LiveSource) else None
+            self._source, self._live_source = source.info, source if isinstance(source, LayerSource) else None
 
     def close(self) -> None:
         """Closes the file; pictures can no longer be drawn of a .lens scene."""

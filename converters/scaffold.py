@@ -13,7 +13,7 @@ import numpy as np
 
 from splatlens.converters.format import Format, ReadOptions
 from splatlens.converters.generator import model_source
-from splatlens.converters.live import LiveSource
+from splatlens.converters.layer_source import LayerSource
 from splatlens.converters.model_folder import iterations, with_run
 from splatlens.converters.ply_header import vertex_columns
 from splatlens.converters.scaffold_model import COVARIANCE_COLUMNS, Array, Mlp, ScaffoldModel, read_model
@@ -41,7 +41,7 @@ def sniff(head: bytes, path: Path) -> bool:
     return vertex_columns(head, path) >= _COLUMNS
 
 
-def open_scaffold(path: Path, options: ReadOptions = ReadOptions()) -> LiveSource:
+def open_scaffold(path: Path, options: ReadOptions = ReadOptions()) -> LayerSource:
     """Reads the newest iteration, or the run a PLY belongs to. Raises LensError."""
     iteration, ply = iterations(path)[-1] if path.is_dir() else (None, path)
     model, files = read_model(ply)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatlens.converters.format import ReadOptions
-from splatlens.converters.live import LiveSource
+from splatlens.converters.layer_source import LayerSource
 from splatlens.converters.source import SCALE_LIMIT, TINY, SourceInfo
 from splatlens.viewer.blob_layer import BlobLayer
 from splatlens.viewer.contract import TimeSpan
@@ -33,7 +33,7 @@ WIDTHS = (1e-15, 1e15)
 
 def sequence_source(
     info: SourceInfo, span: TimeSpan, read: Callable[[Counter[str]], Iterator[Moving]], kernel: Kernel = Kernel()
-) -> LiveSource:
+) -> LayerSource:
     """A live source of splats that move by formulas.
 
     read: the rows that can be drawn, chunk by chunk, anew at every call; it counts the others, by reason. They are in
@@ -67,7 +67,7 @@ def sequence_source(
         facts = packed().info.to_json()
         return {name: facts[name] for name in ("motion", "time", "terms", "bounds")}
 
-    return LiveSource(info, layer, None, describe)
+    return LayerSource(info, layer, None, describe)
 
 
 def kept(motion: Moving, given: NDArray[np.bool_], dropped: Counter[str]) -> Moving:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatlens.converters.format import Format, ReadOptions
-from splatlens.converters.live import LiveSource
+from splatlens.converters.layer_source import LayerSource
 from splatlens.converters.model_folder import iterations, parse_cfg_args, with_run
 from splatlens.converters.ply_header import listed, vertex_columns
 from splatlens.converters.ply_rows import EXPORT, Rows, open_rows, pick
@@ -55,7 +55,7 @@ def sniff(head: bytes, path: Path) -> bool:
     return bool(found := iterations(path)) and vertex_columns(b"ply\n", found[-1][1]) >= MARKS
 
 
-def open_spacetime(path: Path, options: ReadOptions = ReadOptions()) -> LiveSource:
+def open_spacetime(path: Path, options: ReadOptions = ReadOptions()) -> LayerSource:
     """Reads the header only, of the newest iteration where `path` is the folder of a run.
 
     Raises FormatError for a damaged file, UnsupportedError for the full model.

@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 
 from splatlens.converters.format import Format, ReadOptions
-from splatlens.converters.live import LiveSource
+from splatlens.converters.layer_source import LayerSource
 from splatlens.converters.sequence import CHUNK_ROWS, FRAME_RATE, FRAMES, WIDTHS, sequence_source, time_span
 from splatlens.converters.source import SCALE_LIMIT, SourceInfo
 from splatlens.converters.spacetime import moving
@@ -38,7 +38,7 @@ def sniff(head: bytes, path: Path) -> bool:
     return len(head) > 9 and int.from_bytes(head[:4], "little") == MAGIC and head[8:].lstrip()[:1] == b"["
 
 
-def open_splatv(path: Path, options: ReadOptions = ReadOptions()) -> LiveSource:
+def open_splatv(path: Path, options: ReadOptions = ReadOptions()) -> LayerSource:
     """Reads the description, and the end of the rows, which are padded with zeros. Raises FormatError."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size

@@ -13,7 +13,7 @@ from figures_base import ROOT, MissingError, Row, at_least, at_most, renderer, r
 
 from splatlens.converters import gaussian4d, open_any
 from splatlens.converters.format import ReadOptions
-from splatlens.converters.live import LiveSource
+from splatlens.converters.layer_source import LayerSource
 from splatlens.converters.ply_rows import open_rows
 from splatlens.converters.spacetime import chunks
 from splatlens.viewer.assemble import assemble
@@ -42,7 +42,7 @@ def _packed(name: str) -> SequenceSplats:
     if not path.exists():
         raise MissingError(f"{path} is not there: run samples/sequence/train.py")
     source = open_any(path, ReadOptions(seconds=sample_module("sequence", "scene").SECONDS))
-    assert isinstance(source, LiveSource)
+    assert isinstance(source, LayerSource)
     layer = source.layer()
     return SequenceSplats.read(Field(layer.properties, name, "properties"), layer.blobs.__getitem__)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from splatlens.converters import avatar, avatar_files, avatar_graph, find_format, open_any
 from splatlens.converters.avatar_clips import posed, rest, sampled
 from splatlens.converters.avatar_files import read_avatar
-from splatlens.converters.live import LiveSource
+from splatlens.converters.layer_source import LayerSource
 from splatlens.converters.onnx_file import contract_of, model_bytes
 from splatlens.viewer.errors import FormatError, LensError, UnsupportedError
 from splatlens.viewer.generated import Attributes, attributes
@@ -168,7 +168,7 @@ def test_archive_and_folder_are_one(tmp_path: Path) -> None:
     assert find_format(packed) is find_format(opened) is avatar.FORMAT
     assert avatar.export(packed).SerializeToString() == avatar.export(opened).SerializeToString()
     source = open_any(packed)
-    assert isinstance(source, LiveSource)
+    assert isinstance(source, LayerSource)
     assert (source.info.splats, source.info.up, source.info.files) == (VERTICES, (0, 1, 0), (packed,))
     assert [p.name for p in open_any(opened).info.files] == ["offset.ply", "skin.glb"]
 

@@ -18,7 +18,7 @@ from splatlens.converters import deform, find_format, open_any, read_splats
 from splatlens.converters.deform import export
 from splatlens.converters.deform_network import read_network
 from splatlens.converters.format import ReadOptions
-from splatlens.converters.live import LiveSource
+from splatlens.converters.layer_source import LayerSource
 from splatlens.converters.opened import Scene
 from splatlens.viewer import reference
 from splatlens.viewer.camera import Camera
@@ -214,7 +214,7 @@ def test_source() -> None:
     """A folder with a deformation is not taken for plain splats; its layer says all that a viewer asks."""
     assert find_format(FIXTURE / "model").name == "4dgaussians"
     source = open_any(FIXTURE / "model")
-    assert isinstance(source, LiveSource)
+    assert isinstance(source, LayerSource)
     assert (source.info.splats, source.info.sh_degree, source.info.iteration) == (24, 3, 30)
     assert source.info.background == (1, 1, 1) and source.info.warnings == ()
     contract = Contract.from_json(parse_json(source.layer().blobs["contract"], "layer", "contract"))
@@ -224,7 +224,7 @@ def test_source() -> None:
 
 def test_duration() -> None:
     source = open_any(FIXTURE / "model", ReadOptions(seconds=9))
-    assert isinstance(source, LiveSource)
+    assert isinstance(source, LayerSource)
     contract = Contract.from_json(parse_json(source.layer().blobs["contract"], "layer", "contract"))
     assert contract.time is not None and contract.time.duration == 9
     with pytest.raises(LensError, match=r"model: a duration of -1 seconds; give 0\.001 to 1,000,000"):
@@ -284,7 +284,7 @@ def test_damaged_network(tmp_path: Path) -> None:
     network = folder / ITERATION / "deformation.pth"
     network.write_bytes(network.read_bytes()[:9000])
     source = open_any(folder)
-    assert isinstance(source, LiveSource)
+    assert isinstance(source, LayerSource)
     with pytest.raises(LensError, match=r"deformation\.pth"):
         source.layer()
 

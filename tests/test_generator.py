@@ -16,7 +16,7 @@ from onnx import helper
 import splatlens
 from splatlens import cli_view
 from splatlens.converters import generator, open_any, open_source, read_splats, write_splats
-from splatlens.converters.live import LiveSource
+from splatlens.converters.layer_source import LayerSource
 from splatlens.converters.onnx_file import contract_of
 from splatlens.converters.onnx_graph import Graph
 from splatlens.converters.opened import Scene
@@ -251,7 +251,7 @@ def test_known_by_content(path: Path, tmp_path: Path) -> None:
     other = tmp_path / "no_extension"
     other.write_bytes(path.read_bytes())
     source = open_any(other)
-    assert isinstance(source, LiveSource)
+    assert isinstance(source, LayerSource)
     assert (source.info.format, source.info.splats, source.info.sh_degree) == ("onnx", N, 0)
     for producer in ("", "pytorch", "p" * 70):
         made = model()
@@ -337,7 +337,7 @@ def test_visionary_models(tmp_path: Path, colour: tuple[str, int], half: bool, m
     path = tmp_path / "v.onnx"
     path.write_bytes(data(visionary(colour, half, inputs=("time", "camera", "proj"))))
     source = open_any(path)
-    assert isinstance(source, LiveSource) and source.model is not None
+    assert isinstance(source, LayerSource) and source.model is not None
     assert source.info.splats == 10 and "made for Visionary" in source.info.warnings[0]
     made = contract_of(onnx.load_from_string(source.model()), "v")
     assert made is not None and meaning in made.outputs
@@ -364,7 +364,7 @@ def test_visionary_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     path = tmp_path / "v.onnx"
     path.write_bytes(data(visionary(inputs=("projection_matrix", "view_matrix"), rows="n")))
     source = open_any(path)
-    assert isinstance(source, LiveSource) and source.model is not None
+    assert isinstance(source, LayerSource) and source.model is not None
     made = contract_of(onnx.load_from_string(source.model()), "v")
     assert made is not None
     assert [one.meaning for one in made.inputs.values()] == ["projection", "world_to_camera"]
@@ -648,7 +648,7 @@ def test_damaged_layers_are_one_line(path: Path, tmp_path: Path, capsys: pytest.
     from splatlens.viewer.scene import SceneInfo
 
     source = open_any(path)
-    assert isinstance(source, LiveSource)
+    assert isinstance(source, LayerSource)
     layer = source.layer()
     out = tmp_path / "bad.lens"
     text = json.loads(layer.blobs["contract"])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from splatlens.converters import find_format, open_any, scaffold
-from splatlens.converters.live import LiveSource
+from splatlens.converters.layer_source import LayerSource
 from splatlens.viewer import reference
 from splatlens.viewer.camera import Camera
 from splatlens.viewer.compare import psnr
@@ -115,7 +115,7 @@ def random_run(
 def loaded(folder: Path) -> Model:
     """As a viewer has it: from the layer of a .lens."""
     source = open_any(folder)
-    assert isinstance(source, LiveSource)
+    assert isinstance(source, LayerSource)
     blobs = source.layer().blobs
     return Model(Contract.from_json(parse_json(blobs["contract"], str(folder), "contract")), blobs["model"], "model")
 
@@ -169,7 +169,7 @@ def test_found_by_content(tmp_path: Path) -> None:
     (folder / "cfg_args").write_text("Namespace(white_background=True, n_offsets=99, feat_dim=__import__('os'))")
     assert find_format(folder).name == "scaffold-gs"
     source = open_any(folder)
-    assert isinstance(source, LiveSource)
+    assert isinstance(source, LayerSource)
     assert (source.info.splats, source.info.iteration) == (40 * 3, 30000)
     assert source.info.background == (1, 1, 1)
     ply = folder / "point_cloud/iteration_7000/point_cloud.ply"

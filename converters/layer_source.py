@@ -1,0 +1,26 @@
+"""Inputs that are not stored splats (generators, networks, sequences, baked meshes): each a layer of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from splatlens.converters.source import SourceInfo
+from splatlens.viewer.blob_layer import BlobLayer
+
+
+@dataclass(frozen=True)
+class LayerSource:
+    """A source that is one layer of a .lens as it is: what is made anew for every moment, and baked meshes.
+
+    info: its facts; `splats` is how many it can give, 0 for networks that finish pictures and for meshes. layer: makes
+    the layer of a .lens, with the identity as its transform. model: makes the bytes of the .onnx with its contract, for
+    exporting alone; None where there is none. Both raise LensError. describe: what `splatlens info` says besides, plain
+    values.
+    """
+
+    info: SourceInfo
+    layer: Callable[[], BlobLayer]
+    model: Callable[[], bytes] | None = None
+    describe: Callable[[], dict[str, Any]] = dict

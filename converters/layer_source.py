@@ -8,6 +8,7 @@ from typing import Any
 
 from splatlens.converters.source import SourceInfo
 from splatlens.viewer.blob_layer import BlobLayer
+from splatlens.viewer.mesh import MeshTree
 
 
 @dataclass(frozen=True)
@@ -16,11 +17,18 @@ class LayerSource:
 
     info: its facts; `splats` is how many it can give, 0 for networks that finish pictures and for meshes. layer: makes
     the layer of a .lens, with the identity as its transform. model: makes the bytes of the .onnx with its contract, for
-    exporting alone; None where there is none. Both raise LensError. describe: what `splatlens info` says besides, plain
-    values.
+    exporting alone; None where there is none. describe: what `splatlens info` says besides, plain values. mesh: makes
+    the levels of detail of a baked mesh; None for what is made anew for every moment. warnings: those known only once
+    the layer was read. All of them raise LensError.
     """
 
     info: SourceInfo
     layer: Callable[[], BlobLayer]
     model: Callable[[], bytes] | None = None
     describe: Callable[[], dict[str, Any]] = dict
+    mesh: Callable[[], MeshTree] | None = None
+    warnings: Callable[[], tuple[str, ...]] = tuple
+
+    def facts(self) -> SourceInfo:
+        """`info` with the warnings of reading the layer, which it reads for them."""
+        return self.info.with_warnings(*self.warnings())

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from splatlens.viewer.assets import SHADERS, STATIC, bare_wgsl
+from splatlens.server_bundles import shader_bundles
+from splatlens.viewer.assets import SHADERS, STATIC
 from splatlens.viewer.lens_layout import MEDIA_TYPE
 
 #: Content types by suffix. A module with another type is refused by browsers, so the host's MIME table is not asked.
@@ -30,7 +30,7 @@ CLIENT_SUFFIXES = (".js", ".mjs", ".css", ".json", ".wgsl", ".wasm", ".svg")
 #: Modules that viewer pages do not import: what embedding pages start from, and a worker's own.
 ELSEWHERE = ("embed.js", "element.js", "decode_worker.js")
 #: Folders of what pages import only when a scene needs it.
-ON_DEMAND = ("static/live/", "static/vendor/")
+ON_DEMAND = ("static/live/", "static/mesh/", "static/vendor/")
 #: What others wrote, already without comments: sent as it is.
 VENDOR = "static/vendor/"
 #: Suffix of files that are stored as they are sent: gzip -9 of onnxruntime-web's 27 MB takes 5 to 12 seconds.
@@ -93,27 +93,6 @@ def load_client(static: Path = STATIC, shaders: Path = SHADERS) -> Client:
 def _suffix(path: Path) -> str:
     """`.wasm` of `name.wasm` and of `name.wasm.gz`."""
     return Path(path.stem).suffix if path.suffix == PACKED else path.suffix
-
-
-def shader_bundles(bodies: dict[str, bytes]) -> dict[str, bytes]:
-    """The frame in one response instead of twenty: {layout, pipeline, files: {path: WGSL without comments}} as JSON.
-
-    A second response has the files that only layers need which few scenes have: those whose list the pipeline itself
-    gives, empty.
-    """
-    wgsl = {n: bare_wgsl(b.decode()) for n, b in sorted(bodies.items()) if n.endswith(".wgsl")}
-    known = {n: json.loads(bodies[f"{n}.json"]) for n in ("layout", "pipeline") if f"{n}.json" in bodies}
-    pipeline = known.get("pipeline", {"lists": {}, "passes": []})
-    sources: dict[bool, set[str]] = {False: set(), True: set()}
-    for item in pipeline["passes"]:
-        paths = (path for one in item.get("passes", [item]) for path in one["source"])
-        sources[pipeline["lists"].get(item.get("for")) == []].update(paths)
-    rare = sources[True] - sources[False]
-    made = {
-        "bundle": {**known, "files": {n: text for n, text in wgsl.items() if n not in rare}},
-        "bundle_live": {"files": {n: text for n, text in wgsl.items() if n in rare}},
-    }
-    return {f"shaders/{n}.json": json.dumps(value, separators=(",", ":")).encode() for n, value in made.items()}
 
 
 def slim_script(source: str) -> str:

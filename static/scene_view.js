@@ -1,7 +1,7 @@
 // A scene on a device: the cut of each frame, the requests it leads to, and the frame itself.
 import { RENDER_DEFAULTS, createAssembler, emptyLists, layerView } from "./assemble.js";
 import { createDecoder } from "./decoder.js";
-import { Executor, fetchShaders, targetFormat } from "./executor.js";
+import { Executor, targetFormat } from "./executor.js";
 import { UnsupportedError } from "./inflate.js";
 import { createLayerPages } from "./layer_pages.js";
 import { constantOf } from "./layout.js";
@@ -38,32 +38,24 @@ const BUNDLE = new URL("../shaders/bundle.json", import.meta.url), LIVE_BUNDLE =
 const THRESHOLD = 1;
 /** Slots a page takes at most, when its own number is not known yet. */
 const PAGE_SLOTS = 16;
-/** Kinds of layers that give splats; a picture needs one of them. */
-const SPLAT_KINDS = ["splats", "generator", "sequence"], LIVE_KINDS = ["generator", "sequence", "postprocess"];
+const LIVE_KINDS = ["generator", "sequence", "postprocess"];
+/** Kinds of layers whose frames the first bundle has not all of. */
+const RARE_KINDS = LIVE_KINDS;
+/** A picture needs one of them. */
+const SHOWN_KINDS = ["splats", "generator", "sequence"];
 /** Coefficients of one splat's SH are packed in this many words, by degree. @param {Layout} layout @param {number} degree */
 const shWords = (layout, degree) => degree ? constantOf(layout, `SH_WORDS_${degree}`) : 0;
 
 /**
- * All that the frame is made of, in one request (server_assets.py makes it of shaders/).
- * @returns {Promise<{layout: Layout, pipeline: Frame, files: Record<string, string>}>}
+ * All that a frame of stored splats is made of, or what the frames of all scenes are made of besides (server_bundles.py).
+ * @typedef {{layout: Layout, pipeline: Frame, files: Record<string, string>}} Bundle
  */
-const fetchFrame = () => fetchPart(BUNDLE);
 
-/** @param {URL} url */
-async function fetchPart(url) {
+/** @param {URL} url @returns {Promise<Bundle>} */
+async function fetchBundle(url) {
   const response = await fetch(url);
   if (!response.ok) throw new Error(`${url}: HTTP ${response.status}, expected a part of the viewer`);
   return response.json();
-}
-
-/**
- * The source of a shader; those that few scenes need are fetched with the first of them.
- * @param {Record<string, string>} files @returns {import("./executor.js").Loader}
- */
-function shaderLoader(files) {
-  /** @type {Promise<{files: Record<string, string>}> | null} */
-  let rare = null;
-  return (path) => files[path] ?? (rare ??= fetchPart(LIVE_BUNDLE)).then((part) => part.files[path]);
 }
 
 /**
@@ -71,12 +63,15 @@ function shaderLoader(files) {
  * @param {import("./bytes.js").Source} source @param {AbortSignal} signal
  */
 export async function openScene(source, signal) {
-  const frame = fetchFrame();
-  frame.catch(() => {});
+  const bundles = [fetchBundle(BUNDLE)];
+  bundles[0].catch(() => {});
   const decoder = createDecoder();
   signal.addEventListener("abort", () => decoder.destroy());
   const lens = await openLens(source.getBytes, { name: source.name, size: source.size, decoder, signal });
-  if (!lens.layers.some((l) => SPLAT_KINDS.includes(l.kind))) throw new UnsupportedError(`${lens.name}: none of its layers (${lens.layers.map((l) => l.kind).join(", ")}) can be drawn by this version`);
+  if (!lens.layers.some((l) => SHOWN_KINDS.includes(l.kind))) throw new UnsupportedError(`${lens.name}: none of its layers (${lens.layers.map((l) => l.kind).join(", ")}) can be drawn by this version`);
+  if (lens.layers.some((l) => RARE_KINDS.includes(l.kind))) bundles.push(fetchBundle(LIVE_BUNDLE));
+  const frame = Promise.all(bundles).then(([first, all = first]) => ({ ...all, files: { ...first.files, ...all.files } }));
+  frame.catch(() => {});
   const { up, background, camera, bounds } = lens.scene;
   const centre = /** @type {Vec3} */ (bounds ? bounds[0].map((low, i) => (low + bounds[1][i]) / 2) : [0, 0, 0]);
   const radius = bounds ? Math.hypot(...bounds[0].map((low, i) => bounds[1][i] - low)) / 2 || 1 : 1;
@@ -88,10 +83,10 @@ export async function openScene(source, signal) {
 }
 
 /**
- * @param {Lens} lens @param {GPUDevice} device @param {Awaited<ReturnType<typeof fetchFrame>>} frame @param {ViewOptions} options
+ * @param {Lens} lens @param {GPUDevice} device @param {Bundle} frame @param {ViewOptions} options
  */
 async function createSceneView(lens, device, { layout, pipeline, files }, { format, memory, threshold = THRESHOLD, target, changed, trouble, failed, broken, notice = () => {} }) {
-  const executor = new Executor(device, { load: shaderLoader(files), canvasFormat: format, onError: broken });
+  const executor = new Executor(device, { load: (path) => files[path], canvasFormat: format, onError: broken });
   const formats = { color: targetFormat(device) }, planner = createPlanner(pipeline, layout, formats), assemble = createAssembler(layout), cutter = new Cutter();
   const slotWords = constantOf(layout, "SLOT_WORDS"), group = constantOf(layout, "GROUP");
   const drawable = lens.layers.flatMap((layer) => layer.splats ? [{ layer, pages: layer.splats }] : []);

@@ -29,6 +29,7 @@ from splatlens.server_scenes import MAX_DEPTH, Catalogue
 from splatlens.server_thumbs import Thumbnail
 from splatlens.viewer.assets import ROOT
 from splatlens.viewer.errors import FormatError, LensError
+from splatlens.viewer.plan import resolve
 
 CONTENT = bytes(range(256)) * 40
 
@@ -344,8 +345,21 @@ class TestClientFiles:
     def test_the_frame_comes_in_one_file(self) -> None:
         files = load_client().files
         bundle, live = (json.loads(files[f"shaders/{n}.json"].body) for n in ("bundle", "bundle_live"))
-        assert bundle["layout"] == json.loads((ROOT / "shaders" / "layout.json").read_text())
-        assert bundle["pipeline"] == json.loads((ROOT / "shaders" / "pipeline.json").read_text())
+        whole, layout = (json.loads((ROOT / "shaders" / f"{n}.json").read_text()) for n in ("pipeline", "layout"))
+        assert live["pipeline"] == whole and live["layout"] == layout
+        # What is left of both in the first draws stored splats as the whole would.
+        numbers = {"groups": 7, "layers": 2, "width": 64, "height": 48, "max_groups": 65535}
+        lists = {name: entries for name, entries in whole["lists"].items() if entries}
+        lists |= {"cluster_layers": [{"groups": 3, "slots": 64, "sh_slot_words": 768}] * 2, "record_layers": []}
+        small, full = (resolve(one, numbers, lists) for one in (bundle["pipeline"], whole))
+        assert small["passes"] == full["passes"] and len(small["passes"]) > 15
+        for kind in ("buffers", "textures"):
+            assert small[kind].items() <= full[kind].items()
+        assert bundle["layout"]["constants"] == layout["constants"]
+        assert bundle["layout"]["structs"].items() <= layout["structs"].items()
+        elements = {buffer["element"] for buffer in bundle["pipeline"]["buffers"].values()}
+        assert bundle["layout"]["structs"].keys() == elements - {"u32"}
+        assert "Generated" not in elements and "project_generated" not in str(bundle["pipeline"])
         paths = {p.relative_to(ROOT / "shaders").as_posix() for p in (ROOT / "shaders").rglob("*.wgsl")}
         assert bundle["files"].keys() | live["files"].keys() == paths
         assert not bundle["files"].keys() & live["files"].keys()

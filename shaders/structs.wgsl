@@ -16,6 +16,13 @@ const SORT_CHUNK_COUNTS: u32 = 1024u;   // SORT_CHUNK * SORT_DIGITS
 const SORT_SCAN_RUNS: u32 = 256u;       // runs a workgroup of sort_scan_runs covers, an invocation a (chunk, digit)
 // Vertices that draw a splat.
 const SPLAT_VERTICES: u32 = 3u;
+// Triangles of a block of mesh_raster, and their corners. A triangle's number in mesh_ids is block * MESH_BLOCK + triangle + 1.
+const MESH_BLOCK: u32 = 64u;
+const MESH_CORNERS: u32 = 192u;         // 3 * MESH_BLOCK
+const MESH_FEATURES: u32 = 8u;          // vec4f of channels that a pixel is shaded from
+const MESH_NONE: u32 = 0xffffffffu;
+// View depth of a pixel without a mesh.
+const MESH_FAR: f32 = 3e38;
 // The constant spherical harmonic, 1 / (2 sqrt(pi)).
 const SH_C0: f32 = 0.28209479177387814;
 
@@ -143,4 +150,48 @@ struct DrawArgs {
   instance_count: u32,
   first_vertex: u32,
   first_instance: u32,
+}
+
+// What the mesh passes of a frame need to know.
+struct MeshFrame {
+  side: u32,            // samples a pixel along x and along y: 1 or 2
+}
+
+// A mesh layer as the camera sees it, and what its surface carries (viewer/mesh.py, "Look").
+struct MeshLayer {
+  linear: mat3x3f,      // of camera-from-layer
+  direction: mat3x3f,   // from layer coordinates to the method's
+  eye: vec3f,           // camera centre, layer coordinates: nearest float32
+  carried: u32,         // words of channels a texel or a vertex
+  eye_rest: vec3f,      // what that lacks of the float64 centre
+  empty: u32,           // channel whose byte 0 says that nothing is there, or MESH_NONE
+  smoothed: u32,        // 1: texels are filtered linearly, 0: the nearest one counts
+}
+
+// Up to MESH_BLOCK triangles of a node, whose words lie in mesh_words (pack_surface in viewer/mesh.py).
+struct MeshBlock {
+  vertices: u32,        // word of the node's first vertex
+  corners: u32,         // word of its first two corners
+  texels: u32,          // word of its first texel
+  width: u32,           // texels; 0: the vertices carry the channels
+  height: u32,
+  first: u32,           // triangle of the node that is the block's first
+  count: u32,           // triangles
+  layer: u32,           // index into the MeshLayers
+}
+
+// What a shading stage of a mesh layer needs to know; its numbers lie in mesh_params (viewer/mesh_params.py).
+struct MeshShading {
+  layer: u32,           // index into the MeshLayers
+  channels: u32,
+  light: u32,           // plain: 1 where it is lit from the eye
+  lobes: u32,           // gaussians
+  terms: u32,           // light field
+  map_size: vec2u,      // light field: texels of the map of directions
+  map_smoothed: u32,    // light field: 1 where the map is filtered linearly
+  inputs: u32,          // network: numbers that it is given
+  depth: u32,           // network: its layers
+  base: u32,            // network: first channel of the colour that is added, or MESH_NONE
+  outputs: vec4u,       // network: units of each layer
+  activations: vec4u,   // network: of each layer, 0 none, 1 relu, 2 sigmoid
 }

@@ -26,6 +26,11 @@ DEFAULT_LIMITS = {
 FLOAT32_BLENDABLE = "float32-blendable"
 #: Format of the textures a frame declares as "canvas": headless there is none to ask.
 CANVAS_FORMAT = "rgba8unorm"
+#: Formats that can be read back: type of a channel, channels.
+_TEXELS: dict[str, tuple[type[np.generic], int]] = {
+    "rgba16float": (np.float16, 4), "rgba32float": (np.float32, 4), "rgba8unorm": (np.uint8, 4),
+    "r32float": (np.float32, 1), "r32uint": (np.uint32, 1),
+}  # fmt: skip
 _LARGER = ("max-storage-buffer-binding-size", "max-buffer-size")
 
 
@@ -120,17 +125,18 @@ class Executor:
         """A buffer's contents, waited for."""
         return np.frombuffer(self.device.queue.read_buffer(self.buffers[name]), dtype)
 
-    def read_texture(self, name: str) -> NDArray[np.float32]:
-        """(height, width, 4) float32 of an rgba16float or rgba32float texture, waited for."""
+    def read_texture(self, name: str) -> NDArray[Any]:
+        """(height, width, 4) float32, or (height, width) of one channel as it is, of a texture, waited for."""
         texture = self.textures[name]
         width, height, _ = texture.size
-        kind = {"rgba16float": np.float16, "rgba32float": np.float32, "rgba8unorm": np.uint8}[texture.format]
-        row = -(-width * 4 * np.dtype(kind).itemsize // 256) * 256  # rows of a copied texture are padded to 256 bytes
+        kind, channels = _TEXELS[texture.format]
+        size = channels * np.dtype(kind).itemsize
+        row = -(-width * size // 256) * 256  # rows of a copied texture are padded to 256 bytes
         data = self.device.queue.read_texture(
             {"texture": texture}, {"bytes_per_row": row, "rows_per_image": height}, (width, height, 1)
         )
-        rows = np.frombuffer(data, np.uint8).reshape(height, row)[:, : width * 4 * np.dtype(kind).itemsize]
-        return np.ascontiguousarray(rows).view(kind).reshape(height, width, 4).astype(np.float32)
+        rows = np.ascontiguousarray(np.frombuffer(data, np.uint8).reshape(height, row)[:, : width * size]).view(kind)
+        return rows if channels == 1 else rows.reshape(height, width, channels).astype(np.float32)
 
     def run(self, plan: Mapping[str, Any]) -> None:
         """Encodes every pass of the plan and submits them as one command buffer."""
@@ -177,7 +183,14 @@ class Executor:
             }
             for t in d["targets"]
         ]
-        p = encoder.begin_render_pass(label=item["label"], color_attachments=attachments)
+        depth = None
+        if "depth" in d:
+            # Reversed: near / z, so that float32 is as fine far away as it is near, and 0 is nothing.
+            view = self.textures[d["depth"]].create_view()
+            depth = {"view": view, "depth_load_op": "clear", "depth_store_op": "store", "depth_clear_value": 0.0}
+        p = encoder.begin_render_pass(
+            label=item["label"], color_attachments=attachments, depth_stencil_attachment=depth
+        )
         p.set_pipeline(pipeline)
         p.set_bind_group(0, group)
         if "indirect" in d:
@@ -216,9 +229,16 @@ class Executor:
                     "targets": targets,
                 },
                 primitive={"topology": "triangle-list", "cull_mode": "none"},
+                depth_stencil=self._depth_state(item),
             )
         self._pipelines[key] = made
         return made
+
+    def _depth_state(self, item: Mapping[str, Any]) -> dict[str, Any] | None:
+        if "depth" not in item["draw"]:
+            return None
+        form = self.textures[item["draw"]["depth"]].format
+        return {"format": form, "depth_write_enabled": True, "depth_compare": "greater"}
 
     def _target_formats(self, item: Mapping[str, Any]) -> tuple[str, ...]:
         return tuple(self.textures[t["texture"]].format for t in item.get("draw", {}).get("targets", ()))

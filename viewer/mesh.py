@@ -102,7 +102,8 @@ class Network:
 class Gaussians:
     """Colour = diffuse + sum of colour_i exp(scale_i (dot(v, mean_i / |mean_i|) - 1)).
 
-    BakedSDF, Yariv et al. 2023, equation 7. Channels: diffuse 3, then for each lobe mean 3, scale 1, colour 3. v is the method's direction.
+    BakedSDF, Yariv et al. 2023, equation 7. Channels: diffuse 3, then for each lobe mean 3, scale 1, colour 3. v is the
+    method's direction.
     """
 
     lobes: int

@@ -2,7 +2,8 @@
 
 Grammar (docs/pipeline.md; static/plan.js gives the same JSON). A count is {"items": x, "per": y, "times": z}
 = ceil(x / y) * z, where x, y, z are integers, names of given numbers or constants, or "$field" of the entry of the list
-that a pass, a group of passes, a buffer or a texture is repeated `for`. A texture of format "canvas" is what the page
+that a pass, a group of passes, a buffer or a texture is repeated `for`. What is there only `when` a list has an entry
+takes its fields from the first one. A texture of format "canvas" is what the page
 shows: the page's executor draws to its canvas, ours to an rgba8unorm texture.
 """
 
@@ -19,12 +20,12 @@ from splatlens.viewer.layout import layout
 Entry = Mapping[str, int | str]
 
 _ELEMENTS = {"u32": 4, "f32": 4, "i32": 4, "vec4u": 16}
-_BUFFER_KEYS = {"element", "items", "per", "times", "usage", "for"}
-_TEXTURE_KEYS = {"format", "width", "height", "usage", "for"}
+_BUFFER_KEYS = {"element", "items", "per", "times", "usage", "for", "when"}
+_TEXTURE_KEYS = {"format", "width", "height", "usage", "for", "when"}
 _GROUP_KEYS = {"name", "for", "passes"}
 _PASS_KEYS = {"name", "source", "bindings", "constants", "for", "dispatch", "draw"}
 _DISPATCH_KEYS = {"items", "per", "times", "indirect", "offset"}
-_DRAW_KEYS = {"targets", "vertices", "indirect", "offset"}
+_DRAW_KEYS = {"targets", "depth", "vertices", "indirect", "offset"}
 _TARGET_KEYS = {"texture", "load", "blend"}
 
 
@@ -83,12 +84,16 @@ def resolve(
             raise ValueError(f"pipeline.json: {where}: unknown key {sorted(unknown)[0]!r}")
 
     def entries(item: Mapping[str, Any]) -> Sequence[Entry | None]:
-        if "for" not in item:
+        name = item.get("for", item.get("when"))
+        if name is None:
             return (None,)
-        if item["for"] not in every:
-            raise ValueError(f"pipeline.json: no list named {item['for']!r}")
-        found: Sequence[Entry | None] = every[item["for"]]
-        return found
+        if name not in every:
+            raise ValueError(f"pipeline.json: no list named {name!r}")
+        found: Sequence[Entry | None] = every[name]
+        return found if "for" in item else found[:1]
+
+    def named(name: str, item: Mapping[str, Any], i: int) -> str:
+        return f"{name}.{i}" if "for" in item else name
 
     buffers: dict[str, Any] = {}
     for name, item in frame["buffers"].items():
@@ -99,7 +104,7 @@ def resolve(
         size = _ELEMENTS[element] if element in _ELEMENTS else layout()["structs"][element]["size"]
         for i, entry in enumerate(entries(item)):
             # A binding holds at least one element, a uniform at least 16 bytes.
-            buffers[name if entry is None else f"{name}.{i}"] = {
+            buffers[named(name, item, i)] = {
                 "size": max(16, size, -(-count(item, entry) * size // 4) * 4),
                 "usage": item["usage"],
             }
@@ -112,7 +117,7 @@ def resolve(
         if form in frame["textures"]:  # the same as that texture's
             form = formats.get(form, frame["textures"][form]["format"])
         for i, entry in enumerate(entries(item)):
-            textures[name if entry is None else f"{name}.{i}"] = {
+            textures[named(name, item, i)] = {
                 "format": form,
                 "width": number(item["width"], entry),
                 "height": number(item["height"], entry),
@@ -151,8 +156,11 @@ def resolve(
             targets = []
             for target in item["draw"]["targets"]:
                 check(target, _TARGET_KEYS, f"target of {item['name']}")
-                targets.append({**target, "texture": resource(target["texture"], index, entry)})
+                one = {**target, "texture": resource(target["texture"], index, entry)}
+                targets.append(one | ({"load": (entry or {})["load"]} if target["load"] == "$load" else {}))
             out["draw"] = {**item["draw"], "targets": targets}
+            if isinstance(out["draw"].get("vertices"), Mapping):
+                out["draw"]["vertices"] = count(out["draw"]["vertices"], entry)
         passes.append(out)
 
     for item in frame["passes"]:

@@ -20,12 +20,14 @@ from splatlens.viewer.assemble import (
     SequenceDraws,
     assemble,
 )
+from splatlens.viewer.assemble_mesh import assemble_meshes
 from splatlens.viewer.camera import Camera
 from splatlens.viewer.executor import Executor, request_device, target_format
 from splatlens.viewer.frame import RenderOptions
 from splatlens.viewer.generated import GeneratedLayer
 from splatlens.viewer.layout import constant
 from splatlens.viewer.lod import Cut, CutLayer, CutView, Nodes, cut, rows_of
+from splatlens.viewer.mesh_layer import MeshLayer, choose_nodes, pack_nodes
 from splatlens.viewer.plan import pipeline, resolve
 from splatlens.viewer.records import pack_records, record_stride
 from splatlens.viewer.scene import Kernel
@@ -34,6 +36,9 @@ from splatlens.viewer.splats import Splats
 from splatlens.viewer.tree import Tree
 
 Image = NDArray[np.float32]
+
+#: Error of a mesh that is hard to see, pixels.
+MESH_THRESHOLD = 1.0
 
 
 class ClusterPages(Protocol):
@@ -96,21 +101,22 @@ class PagedLayer:
         return self.pages.splats(clusters)
 
 
-Layer = RawLayer | PagedLayer | GeneratedLayer | SequenceLayer
+SplatLayer = RawLayer | PagedLayer | GeneratedLayer | SequenceLayer
+Layer = SplatLayer | MeshLayer
 
 
-def _nodes(layer: Layer) -> Nodes | None:
+def _nodes(layer: SplatLayer) -> Nodes | None:
     """The tree that a cut is made through; None for layers drawn whole."""
     return None if isinstance(layer, GeneratedLayer | SequenceLayer) else layer.nodes()
 
 
-def _drawn(layer: Layer, clusters: NDArray[np.int64] | None, camera: Camera) -> Splats:
+def _drawn(layer: SplatLayer, clusters: NDArray[np.int64] | None, camera: Camera) -> Splats:
     if isinstance(layer, SequenceLayer):
         return layer.splats(camera)
     return layer.splats() if isinstance(layer, GeneratedLayer) else layer.drawn(clusters)
 
 
-def _rows(layer: Layer) -> int:
+def _rows(layer: SplatLayer) -> int:
     """Splats of a layer that is drawn whole."""
     if isinstance(layer, SequenceLayer):
         return layer.sequence.info.splats
@@ -119,8 +125,19 @@ def _rows(layer: Layer) -> int:
     return len(layer.drawn(None))
 
 
+def parted(layers: Sequence[Layer]) -> tuple[list[SplatLayer], list[MeshLayer]]:
+    """Layers of splats and of meshes, each in their order."""
+    meshes = [layer for layer in layers if isinstance(layer, MeshLayer)]
+    return [layer for layer in layers if not isinstance(layer, MeshLayer)], meshes
+
+
+def mesh_threshold(budget: float) -> float:
+    """Pixels of error below which meshes are not refined: with a budget as in the page, without one all is drawn."""
+    return 0.0 if np.isinf(budget) else MESH_THRESHOLD
+
+
 def choose(
-    layers: Sequence[Layer], camera: Camera, options: RenderOptions, budget: float
+    layers: Sequence[SplatLayer], camera: Camera, options: RenderOptions, budget: float
 ) -> tuple[Cut, list[NDArray[np.int64] | None]]:
     """One cut over every layer that has a tree. The second value has an entry a layer, None where it is drawn whole."""
     nodes = [_nodes(layer) for layer in layers]
@@ -173,11 +190,12 @@ class Renderer:
         self, layers: Sequence[Layer], camera: Camera, options: RenderOptions, budget: float = np.inf
     ) -> dict[str, Any]:
         """Uploads everything and gives the frame's plan: `executor.run_timed` draws it pass by pass."""
-        _, chosen = choose(layers, camera, options, budget)
+        splat_layers, meshes = parted(layers)
+        _, chosen = choose(splat_layers, camera, options, budget)
         draws: list[Draws] = []
         uploads: dict[str, NDArray[Any]] = {}
         counts = {"record": 0, "cluster": 0, "generated": 0, "output": 0, "spacetime": 0, "gaussian4d": 0}
-        for layer, clusters in zip(layers, chosen, strict=True):
+        for layer, clusters in zip(splat_layers, chosen, strict=True):
             if isinstance(layer, PagedLayer):
                 assert clusters is not None
                 draws.append(self._clusters(layer, clusters, uploads, counts))
@@ -188,13 +206,18 @@ class Renderer:
             else:
                 draws += self._records(layer, layer.drawn(clusters), uploads, counts)
         frame = assemble(camera, options, draws, self.max_groups)
+        words = self.binding_bytes // 4
+        nodes = choose_nodes(meshes, camera, options.near, mesh_threshold(budget), words)
+        mesh_draws, uploads["mesh_words"] = pack_nodes(meshes, nodes)
+        mesh_frame = assemble_meshes(camera, mesh_draws, len(uploads["mesh_words"]))
         everything = pipeline()
         # `present` needs a canvas; the float target is read instead.
         offscreen = {**everything, "passes": [p for p in everything["passes"] if p["name"] != "present"]}
-        plan = resolve(offscreen, frame.numbers, frame.lists, {"color": self.format})
+        plan = resolve(offscreen, frame.numbers, frame.lists | mesh_frame.lists, {"color": self.format})
         self.executor.prepare(plan)
-        for name, data in (uploads | frame.uploads).items():
-            self.executor.write(name, data)
+        for name, data in (uploads | frame.uploads | mesh_frame.uploads).items():
+            if len(data):
+                self.executor.write(name, data)
         generated = sum(d.rows for d in draws if isinstance(d, GeneratedDraws))
         self.submitted = generated + (int(frame.uploads["draws"]["count"].sum()) if "draws" in frame.uploads else 0)
         return plan
@@ -265,9 +288,10 @@ def render_reference(
     layers: Sequence[Layer], camera: Camera, options: RenderOptions = RenderOptions(), budget: float = np.inf
 ) -> Image:
     """The same picture by the float64 NumPy reference."""
-    _, chosen = choose(layers, camera, options, budget)
+    splat_layers, _ = parted(layers)
+    _, chosen = choose(splat_layers, camera, options, budget)
     projections = [
         reference.project(_drawn(layer, clusters, camera), camera, options, layer.transform, layer.kernel)
-        for layer, clusters in zip(layers, chosen, strict=True)
+        for layer, clusters in zip(splat_layers, chosen, strict=True)
     ]
     return reference.blend(projections, camera, options)

@@ -111,15 +111,31 @@ def project(
     )
 
 
+#: What a frame of meshes alone is blended from.
+NO_SPLATS = Projection(
+    np.zeros((0, 2)), np.zeros((0, 3)), np.zeros(0), np.zeros((0, 3)), np.zeros(0), np.zeros((0, 2)),
+    np.zeros(0, np.int64),
+)  # fmt: skip
+
+
 def render(splats: Splats, camera: Camera, options: RenderOptions = RenderOptions()) -> NDArray[np.float32]:
     """(height, width, 4) float32: rgb over the background, and alpha = 1 - transmittance."""
     return blend([project(splats, camera, options)], camera, options)
 
 
 def blend(
-    layers: Sequence[Projection], camera: Camera, options: RenderOptions = RenderOptions()
+    layers: Sequence[Projection],
+    camera: Camera,
+    options: RenderOptions = RenderOptions(),
+    mesh: tuple[F64, F64] | None = None,
 ) -> NDArray[np.float32]:
-    """The picture of projected layers, mixed by depth; equal depths go to the earlier layer."""
+    """The picture of projected layers, mixed by depth; equal depths go to the earlier layer.
+
+    mesh: what meshes show, (height, width, 4) premultiplied, alpha being the coverage, and the view depth (height,
+    width) where it lies, infinite for none. A splat whose centre is farther shows through 1 - coverage.
+    """
+    if not layers:
+        layers = [NO_SPLATS]
     everything = [np.concatenate([getattr(p, name) for p in layers]) for name in Projection.__dataclass_fields__]
     p = Projection(*everything)
     if len(layers) > 1:
@@ -140,10 +156,17 @@ def blend(
     a, b, c = p.cov.T
     conic = np.stack([c, -b, a], axis=1) / (a * c - b * b)[:, None]
     image = np.zeros((tiles_y * _TILE, tiles_x * _TILE, 4))
+    under, front = np.zeros(image.shape), np.full(image.shape[:2], np.inf)
+    if mesh is not None:
+        under[: camera.height, : camera.width], front[: camera.height, : camera.width] = mesh
+    depth, front = p.depth.astype(np.float32), front.astype(np.float32)
     pixel = np.arange(_TILE) + 0.5
     for number in range(tiles_x * tiles_y):
         y0, x0 = np.array(divmod(number, tiles_x)) * _TILE
-        transmittance = np.ones(_TILE * _TILE)
+        tile_under = under[y0 : y0 + _TILE, x0 : x0 + _TILE].reshape(-1, 4)
+        tile_front = front[y0 : y0 + _TILE, x0 : x0 + _TILE].reshape(-1)
+        rest = 1 - tile_under[:, 3]
+        before_mesh, transmittance = np.ones(_TILE * _TILE), np.ones(_TILE * _TILE)
         rgb = np.zeros((_TILE * _TILE, 3))
         for start in range(edges[number], edges[number + 1], _ROWS):
             i = index[start : min(start + _ROWS, edges[number + 1])]
@@ -157,8 +180,15 @@ def blend(
             alpha[alpha < 1 / 255] = 0
             after = np.cumprod(1 - alpha, axis=0) * transmittance
             before = np.concatenate([transmittance[None], after[:-1]])
-            rgb += (alpha * before).T @ p.color[i]
+            weight = alpha * before
+            if mesh is not None:
+                behind = depth[i, None] > tile_front
+                weight = weight * np.where(behind, rest, 1)
+                before_mesh *= np.where(behind, 1, 1 - alpha).prod(axis=0)
+            rgb += weight.T @ p.color[i]
             transmittance = after[-1]
+        rgb += before_mesh[:, None] * tile_under[:, :3]
+        transmittance = transmittance * rest
         out = image[y0 : y0 + _TILE, x0 : x0 + _TILE]
         out[..., :3] = (rgb + transmittance[:, None] * np.asarray(options.background)).reshape(_TILE, _TILE, 3)
         out[..., 3] = 1 - transmittance.reshape(_TILE, _TILE)

@@ -28,6 +28,7 @@ from splatlens.viewer.generated import GeneratedLayer
 from splatlens.viewer.layout import constant
 from splatlens.viewer.lod import Cut, CutLayer, CutView, Nodes, cut, rows_of
 from splatlens.viewer.mesh_layer import MeshLayer, choose_nodes, pack_nodes
+from splatlens.viewer.mesh_reference import DrawnMesh, draw_meshes
 from splatlens.viewer.plan import pipeline, resolve
 from splatlens.viewer.records import pack_records, record_stride
 from splatlens.viewer.scene import Kernel
@@ -288,10 +289,18 @@ def render_reference(
     layers: Sequence[Layer], camera: Camera, options: RenderOptions = RenderOptions(), budget: float = np.inf
 ) -> Image:
     """The same picture by the float64 NumPy reference."""
-    splat_layers, _ = parted(layers)
+    splat_layers, meshes = parted(layers)
     _, chosen = choose(splat_layers, camera, options, budget)
     projections = [
         reference.project(_drawn(layer, clusters, camera), camera, options, layer.transform, layer.kernel)
         for layer, clusters in zip(splat_layers, chosen, strict=True)
     ]
-    return reference.blend(projections, camera, options)
+    if not meshes:
+        return reference.blend(projections, camera, options)
+    nodes = choose_nodes(meshes, camera, options.near, mesh_threshold(budget))
+    drawn = [
+        DrawnMesh([layer.mesh.surfaces[int(n)] for n in own], layer.mesh.look, layer.transform)
+        for layer, own in zip(meshes, nodes, strict=True)
+    ]
+    shown = draw_meshes(drawn, camera, options)
+    return reference.blend(projections, camera, options, (shown.color, shown.front))

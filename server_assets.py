@@ -27,8 +27,9 @@ MIME_TYPES = {
 }
 #: What belongs to the client. HTML templates do not: they are rendered, never sent.
 CLIENT_SUFFIXES = (".js", ".mjs", ".css", ".json", ".wgsl", ".wasm", ".svg")
-#: Modules that viewer pages do not import: what embedding pages start from, and a worker's own.
-ELSEWHERE = ("embed.js", "element.js", "decode_worker.js")
+#: Modules that viewer pages do not import: what embedding pages start from, a worker's own, and one that only modules
+#: import which are themselves imported on demand.
+ELSEWHERE = ("embed.js", "element.js", "decode_worker.js", "readback.js")
 #: Folders of what pages import only when a scene needs it.
 ON_DEMAND = ("static/live/", "static/mesh/", "static/vendor/")
 #: What others wrote, already without comments: sent as it is.

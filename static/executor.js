@@ -10,19 +10,6 @@
  * @typedef {{pipeline: Pipeline, resources: (GPUBuffer | GPUTexture)[], group: GPUBindGroup}} Group
  */
 
-/** A loader that fetches from `base`, a URL that ends with a slash.
- * @param {string | URL} base
- * @returns {Loader}
- */
-export function fetchShaders(base) {
-  return async (path) => {
-    const url = new URL(path, base);
-    const response = await fetch(url);
-    if (!response.ok) throw new Error(`${url}: HTTP ${response.status}, expected a shader`);
-    return response.text();
-  };
-}
-
 /**
  * The format `color` is best drawn in: GPUs blend rgba16float much faster, SwiftShader rgba32float (308 against 555 ms of
  * processor time for 113,000 splats at 640x360).
@@ -165,53 +152,9 @@ export class Executor {
    * @param {GPUTexture} [canvas] this frame's texture, for the targets declared as "canvas"; without it one of our own
    */
   run(plan, canvas) {
-    this.#submit(plan, plan.passes, canvas);
-  }
-
-  /**
-   * Seconds of each pass by name, each submitted alone and waited for: for benchmarks.
-   * @param {Plan} plan
-   * @returns {Promise<Record<string, number>>}
-   */
-  async runTimed(plan) {
-    /** @type {Record<string, number>} */
-    const seconds = {};
-    for (const item of plan.passes) {
-      const start = performance.now();
-      this.#submit(plan, [item]);
-      await this.device.queue.onSubmittedWorkDone();
-      seconds[item.name] = (seconds[item.name] ?? 0) + (performance.now() - start) / 1000;
-    }
-    return seconds;
-  }
-
-  /**
-   * A buffer's bytes, waited for. The buffer needs COPY_SRC.
-   * @param {string} name
-   * @returns {Promise<ArrayBuffer>}
-   */
-  async read(name) {
-    const source = this.buffer(name);
-    return this.#copyOut(source.size, (encoder, staging) => encoder.copyBufferToBuffer(source, 0, staging, 0, source.size));
-  }
-
-  /**
-   * A texture's texels, rows without padding, waited for: bytes of an 8-bit format (in its own channel order), bit patterns
-   * of rgba16float as Uint16Array, or Float32Array of rgba32float. The texture needs COPY_SRC.
-   * @param {string} name
-   * @returns {Promise<{width: number, height: number, format: GPUTextureFormat, data: Uint8Array | Uint16Array | Float32Array}>}
-   */
-  async readTexture(name) {
-    const texture = this.texture(name);
-    const { width, height, format } = texture;
-    const kind = format === "rgba16float" ? Uint16Array : format === "rgba32float" ? Float32Array : Uint8Array;
-    const bytes = width * 4 * kind.BYTES_PER_ELEMENT;
-    const row = Math.ceil(bytes / 256) * 256; // rows of a copied texture are padded to 256 bytes
-    const padded = await this.#copyOut(row * height, (encoder, buffer) =>
-      encoder.copyTextureToBuffer({ texture }, { buffer, bytesPerRow: row, rowsPerImage: height }, { width, height }));
-    const tight = new Uint8Array(bytes * height);
-    for (let y = 0; y < height; y++) tight.set(new Uint8Array(padded, y * row, bytes), y * bytes);
-    return { width, height, format, data: new kind(tight.buffer) };
+    const encoder = this.device.createCommandEncoder({ label: "frame" });
+    for (const item of plan.passes) this.#encode(encoder, plan, item, canvas);
+    this.device.queue.submit([encoder.finish()]);
   }
 
   /** Releases every buffer and texture. The device stays alive. */
@@ -229,56 +172,39 @@ export class Executor {
     this.#ofPass = new WeakMap();
   }
 
-  /** @param {number} size bytes @param {(encoder: GPUCommandEncoder, staging: GPUBuffer) => void} copy @returns {Promise<ArrayBuffer>} */
-  async #copyOut(size, copy) {
-    const staging = this.device.createBuffer({ label: "readback", size, usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ });
-    try {
-      const encoder = this.device.createCommandEncoder({ label: "readback" });
-      copy(encoder, staging);
-      this.device.queue.submit([encoder.finish()]);
-      await staging.mapAsync(GPUMapMode.READ);
-      return staging.getMappedRange().slice(0);
-    } finally {
-      staging.destroy();
-    }
-  }
-
-  /** @param {Plan} plan @param {PlanPass[]} passes @param {GPUTexture} [canvas] */
-  #submit(plan, passes, canvas) {
-    const encoder = this.device.createCommandEncoder({ label: "frame" });
-    for (const item of passes) {
-      const pipeline = this.#pipeline(plan, item);
-      const group = this.#group(item, pipeline);
-      if (item.dispatch) {
-        const pass = encoder.beginComputePass({ label: item.label });
-        pass.setPipeline(/** @type {GPUComputePipeline} */ (pipeline));
-        pass.setBindGroup(0, group);
-        if ("indirect" in item.dispatch) {
-          pass.dispatchWorkgroupsIndirect(this.buffer(item.dispatch.indirect), item.dispatch.offset);
-        } else {
-          const [x, y, z] = item.dispatch.groups;
-          pass.dispatchWorkgroups(x, y, z);
-        }
-        pass.end();
-      } else if (item.draw) {
-        const draw = item.draw;
-        const pass = encoder.beginRenderPass({
-          label: item.label,
-          colorAttachments: draw.targets.map((target) => ({
-            view: this.#view(this.#target(plan, target, canvas)),
-            loadOp: target.load,
-            storeOp: "store",
-            clearValue: [0, 0, 0, 0],
-          })),
-        });
-        pass.setPipeline(/** @type {GPURenderPipeline} */ (pipeline));
-        pass.setBindGroup(0, group);
-        if (draw.indirect !== undefined) pass.drawIndirect(this.buffer(draw.indirect), draw.offset ?? 0);
-        else pass.draw(draw.vertices ?? 0);
-        pass.end();
+  /** @param {GPUCommandEncoder} encoder @param {Plan} plan @param {PlanPass} item @param {GPUTexture} [canvas] */
+  #encode(encoder, plan, item, canvas) {
+    const pipeline = this.#pipeline(plan, item), group = this.#group(item, pipeline);
+    if (item.dispatch) {
+      const pass = encoder.beginComputePass({ label: item.label });
+      pass.setPipeline(/** @type {GPUComputePipeline} */ (pipeline));
+      pass.setBindGroup(0, group);
+      if ("indirect" in item.dispatch) {
+        pass.dispatchWorkgroupsIndirect(this.buffer(item.dispatch.indirect), item.dispatch.offset);
+      } else {
+        const [x, y, z] = item.dispatch.groups;
+        pass.dispatchWorkgroups(x, y, z);
       }
+      pass.end();
+    } else if (item.draw) {
+      const draw = item.draw;
+      const pass = encoder.beginRenderPass({
+        label: item.label,
+        colorAttachments: draw.targets.map((target) => ({
+          view: this.#view(this.#target(plan, target, canvas)),
+          loadOp: target.load,
+          storeOp: "store",
+          clearValue: [0, 0, 0, 0],
+        })),
+        // Reversed: near / z, so that float32 is as fine far away as it is near, and 0 is nothing.
+        depthStencilAttachment: draw.depth === undefined ? undefined : { view: this.#view(this.texture(draw.depth)), depthLoadOp: "clear", depthStoreOp: "store", depthClearValue: 0 },
+      });
+      pass.setPipeline(/** @type {GPURenderPipeline} */ (pipeline));
+      pass.setBindGroup(0, group);
+      if (draw.indirect !== undefined) pass.drawIndirect(this.buffer(draw.indirect), draw.offset ?? 0);
+      else pass.draw(draw.vertices ?? 0);
+      pass.end();
     }
-    this.device.queue.submit([encoder.finish()]);
   }
 
   /** @param {Plan} plan @param {Target} target @param {GPUTexture} [canvas] @returns {GPUTexture} */
@@ -320,7 +246,7 @@ export class Executor {
   /** @param {Plan} plan @param {PlanPass} item @returns {string} */
   #key(plan, item) {
     const formats = item.draw?.targets.map((target) => [this.#format(plan, target.texture), target.blend]);
-    return JSON.stringify([item.name, item.source, item.constants, formats]);
+    return JSON.stringify([item.name, item.source, item.constants, formats, item.draw?.depth]);
   }
 
   /** @param {Plan} plan @param {PlanPass} item @returns {Pipeline} */
@@ -385,6 +311,7 @@ export class Executor {
       vertex: { module, entryPoint: `${item.name}_vs`, constants },
       fragment: { module, entryPoint: `${item.name}_fs`, constants, targets },
       primitive: { topology: "triangle-list", cullMode: "none" },
+      depthStencil: item.draw?.depth === undefined ? undefined : { format: this.#format(plan, item.draw.depth), depthWriteEnabled: true, depthCompare: "greater" },
     });
   }
 }

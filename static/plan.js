@@ -7,12 +7,13 @@
  * @typedef {number | string} Term a number, the name of one, or "$field" of the list entry
  * @typedef {{items: Term, per?: Term, times?: Term}} Count ceil(items / per) * times
  * @typedef {{src_factor: GPUBlendFactor, dst_factor: GPUBlendFactor, operation: GPUBlendOperation}} Blend
- * @typedef {{texture: string, load: GPULoadOp, blend?: {color: Blend, alpha: Blend}}} Target
- * @typedef {{targets: Target[], vertices?: number, indirect?: string, offset?: number}} Draw
- * @typedef {{element: string, usage: string[], for?: string} & Count} FrameBuffer
- * @typedef {{format: string, width: Term, height: Term, usage: string[], for?: string}} FrameTexture
+ * @typedef {{texture: string, load: GPULoadOp | "$load", blend?: {color: Blend, alpha: Blend}}} Target
+ * @typedef {{targets: Target[], depth?: string, vertices?: number | Count, indirect?: string, offset?: number}} FrameDraw
+ * for: repeated for every entry of the list; when: there where the list has an entry, of the first one
+ * @typedef {{element: string, usage: string[], for?: string, when?: string} & Count} FrameBuffer
+ * @typedef {{format: string, width: Term, height: Term, usage: string[], for?: string, when?: string}} FrameTexture
  * @typedef {{name: string, source: string[], bindings: string[], constants?: Record<string, Term>, for?: string,
- *   dispatch?: Count | {indirect: string, offset?: number}, draw?: Draw}} FramePass
+ *   dispatch?: Count | {indirect: string, offset?: number}, draw?: FrameDraw}} FramePass
  * @typedef {{name: string, for: string, passes: FramePass[]}} FrameGroup passes that are repeated together
  * @typedef {{lists?: Record<string, Entry[]>, buffers: Record<string, FrameBuffer>,
  *   textures?: Record<string, FrameTexture>, passes: (FramePass | FrameGroup)[]}} Frame
@@ -20,6 +21,7 @@
  * @typedef {{size: number, usage: string[]}} PlanBuffer
  * @typedef {{format: string, width: number, height: number, usage: string[]}} PlanTexture
  * @typedef {{groups: number[]} | {indirect: string, offset: number}} PlanDispatch
+ * @typedef {{targets: (Target & {load: GPULoadOp})[], depth?: string, vertices?: number, indirect?: string, offset?: number}} Draw
  * @typedef {{name: string, label: string, source: string[], bindings: string[], constants: Record<string, number>,
  *   dispatch?: PlanDispatch, draw?: Draw}} PlanPass
  * @typedef {{buffers: Record<string, PlanBuffer>, textures: Record<string, PlanTexture>, passes: PlanPass[]}} Plan
@@ -27,12 +29,12 @@
 
 /** Bytes of the scalar elements a buffer may have; all others are structs. @type {Record<string, number>} */
 const ELEMENTS = { u32: 4, f32: 4, i32: 4, vec4u: 16 };
-const BUFFER_KEYS = ["element", "items", "per", "times", "usage", "for"];
-const TEXTURE_KEYS = ["format", "width", "height", "usage", "for"];
+const BUFFER_KEYS = ["element", "items", "per", "times", "usage", "for", "when"];
+const TEXTURE_KEYS = ["format", "width", "height", "usage", "for", "when"];
 const GROUP_KEYS = ["name", "for", "passes"];
 const PASS_KEYS = ["name", "source", "bindings", "constants", "for", "dispatch", "draw"];
 const DISPATCH_KEYS = ["items", "per", "times", "indirect", "offset"];
-const DRAW_KEYS = ["targets", "vertices", "indirect", "offset"];
+const DRAW_KEYS = ["targets", "depth", "vertices", "indirect", "offset"];
 const TARGET_KEYS = ["texture", "load", "blend"];
 
 /**
@@ -78,13 +80,17 @@ export function resolve(frame, layout, numbers, lists, formats = {}) {
   const count = (item, entry) =>
     Math.ceil(number(item.items, entry) / number(item.per ?? 1, entry)) * number(item.times ?? 1, entry);
 
-  /** @param {{for?: string}} item @returns {(Entry | null)[]} */
+  /** @param {{for?: string, when?: string}} item @returns {(Entry | null)[]} */
   const entries = (item) => {
-    if (item.for === undefined) return [null];
-    const list = every[item.for];
-    if (!list) throw new Error(`pipeline.json: no list named '${item.for}'`);
-    return list;
+    const name = item.for ?? item.when;
+    if (name === undefined) return [null];
+    const list = every[name];
+    if (!list) throw new Error(`pipeline.json: no list named '${name}'`);
+    return item.for === undefined ? list.slice(0, 1) : list;
   };
+
+  /** @param {string} name @param {{for?: string}} item @param {number} i */
+  const named = (name, item, i) => item.for === undefined ? name : `${name}.${i}`;
 
   /** @type {Record<string, PlanBuffer>} */
   const buffers = {};
@@ -95,7 +101,7 @@ export function resolve(frame, layout, numbers, lists, formats = {}) {
     entries(item).forEach((entry, i) => {
       // A binding holds at least one element, a uniform at least 16 bytes.
       const bytes = Math.max(16, size, Math.ceil((count(item, entry) * size) / 4) * 4);
-      buffers[entry === null ? name : `${name}.${i}`] = { size: bytes, usage: item.usage };
+      buffers[named(name, item, i)] = { size: bytes, usage: item.usage };
     });
   }
 
@@ -107,7 +113,7 @@ export function resolve(frame, layout, numbers, lists, formats = {}) {
     const same = frame.textures?.[format]; // the same as that texture's
     if (same) format = formats[format] ?? same.format;
     entries(item).forEach((entry, i) => {
-      textures[entry === null ? name : `${name}.${i}`] = { format, width: number(item.width, entry), height: number(item.height, entry), usage: item.usage };
+      textures[named(name, item, i)] = { format, width: number(item.width, entry), height: number(item.height, entry), usage: item.usage };
     });
   }
 
@@ -146,9 +152,12 @@ export function resolve(frame, layout, numbers, lists, formats = {}) {
       check(item.draw, DRAW_KEYS, `draw of ${item.name}`);
       const targets = item.draw.targets.map((target) => {
         check(target, TARGET_KEYS, `target of ${item.name}`);
-        return { ...target, texture: resource(target.texture, i, entry) };
+        const load = /** @type {GPULoadOp} */ (target.load === "$load" ? entry?.load : target.load);
+        return { ...target, load, texture: resource(target.texture, i, entry) };
       });
-      out.draw = { ...item.draw, targets };
+      const { vertices } = item.draw;
+      out.draw = /** @type {Draw} */ ({ ...item.draw, targets });
+      if (typeof vertices === "object") out.draw.vertices = count(vertices, entry);
     }
     passes.push(out);
   };

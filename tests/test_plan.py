@@ -17,6 +17,11 @@ NUMBERS = {"groups": 444, "layers": 2, "width": 640, "height": 361, "max_groups"
 RECORDS = {"groups": 300, "rows": 76543, "stride": 13}
 CLUSTERS = {"groups": 144, "slots": 200, "sh_slot_words": 768}
 NOTHING: dict[str, list[dict[str, int | str]]] = {"cluster_layers": [], "record_layers": []}
+MESHES: dict[str, list[dict[str, int | str]]] = {
+    "meshes": [{"width": 1280, "height": 722, "layers": 2, "blocks": 9, "words": 1000}],
+    "mesh_plain_layers": [{"load": "clear", "params": 2}, {"load": "load", "params": 5}],
+    "bare": [],
+}
 PASS: dict[str, Any] = {"name": "p", "source": ["p.wgsl"], "bindings": [], "dispatch": {"items": 1}}
 DRAWING: dict[str, Any] = {"name": "p", "source": ["p.wgsl"], "bindings": []}
 
@@ -39,8 +44,9 @@ def frames() -> list[dict[str, Any]]:
         for lists, formats in (
             ({"cluster_layers": [CLUSTERS], "record_layers": [RECORDS, RECORDS | {"rows": 1, "groups": 1}]}, {}),
             (NOTHING, {"color": "rgba32float"}),
+            (NOTHING | MESHES, {"color": "rgba32float"}),
         )
-        if n["max_groups"] > 3 or lists is NOTHING
+        if n["max_groups"] > 3 or not lists["cluster_layers"]
     ] + [
         {
             "frame": tiny(
@@ -108,7 +114,7 @@ def test_counts_of_a_scene() -> None:
     labels = [p["label"] for p in plan["passes"]]
     assert labels[:2] == ["project_clusters.0", "project_records.0"]
     assert labels[6:10] == ["sort_count.0", "sort_scan_runs.0", "sort_scan_chunks.0", "sort_scatter.0"]
-    assert labels[-2:] == ["draw", "present.0"]
+    assert labels[-2:] == ["draw.0", "present.0"]
     project = plan["passes"][1]
     assert project["dispatch"] == {"groups": [300, 1, 1]}
     assert project["bindings"][1] == "record_span.0"
@@ -121,6 +127,20 @@ def test_the_sorts_passes_depend_on_the_bits_of_keys_only() -> None:
     assert len([p for p in few["passes"] if p["name"] in ("compact_scatter", "sort_scatter", "sort_finish")]) == -(
         -constant("KEY_BITS") // constant("SORT_BITS")
     )
+
+
+def test_meshes_take_the_place_of_the_plain_draw() -> None:
+    plan = resolve(pipeline(), NUMBERS, NOTHING | MESHES)
+    passes = {p["label"]: p for p in plan["passes"]}
+    drawn = ["mesh_raster.0", "mesh_plain.0", "mesh_plain.1", "mesh_resolve.0", "draw_over.0", "present.0"]
+    assert list(passes)[-6:] == drawn
+    raster = passes["mesh_raster.0"]["draw"]
+    assert raster["vertices"] == 9 * constant("MESH_CORNERS") and raster["depth"] == "mesh_depths"
+    assert [passes[f"mesh_plain.{i}"]["draw"]["targets"][0]["load"] for i in (0, 1)] == ["clear", "load"]
+    assert plan["textures"]["mesh_ids"]["width"] == 1280 and plan["textures"]["mesh_front"]["width"] == 640
+    assert plan["buffers"]["mesh_words"]["size"] == 4000 and plan["buffers"]["mesh_plain_params.1"]["size"] == 80
+    without = resolve(pipeline(), NUMBERS, NOTHING)
+    assert not [name for kind in ("buffers", "textures") for name in without[kind] if name.startswith("mesh")]
 
 
 def test_passes_of_nothing_are_left_out() -> None:

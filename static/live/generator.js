@@ -1,4 +1,5 @@
 // One generator layer: its model on a provider, its inputs and outputs in buffers of ours, and what a frame draws of them.
+import { readBuffer } from "../readback.js";
 import { constantOutputs } from "./constants.js";
 import { feedsOf, sizeOf } from "./contract.js";
 import { BYTES, UNIT, createInputs, dimsOf, memoryTensors, padded, sameFeeds, sharedBuffer } from "./inputs.js";
@@ -178,7 +179,7 @@ export function createGenerator({ name, contract, transform, read, executor, num
      */
     watch() { executor.write(live, new Int32Array([0]), 4); },
     async culled() {
-      const [count, left] = new Int32Array(await executor.read(live));
+      const [count, left] = new Int32Array(await readBuffer(executor, live));
       return { count, left, rows };
     },
 

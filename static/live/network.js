@@ -1,4 +1,5 @@
 // One post-processing layer's network: its model on a provider, run on the frame's own buffers.
+import { readBuffer } from "../readback.js";
 import { feedsOf, sizeOf } from "./contract.js";
 import { createInputs, memoryTensors, padded } from "./inputs.js";
 import { ModelError, createSession, queued } from "./ort.js";
@@ -54,7 +55,7 @@ export function createNetwork({ index, name, contract, read, executor, moment, n
 
   /** By way of the processor's memory, there and back. @param {Record<string, Values>} feeds @param {GPUBuffer} from @param {GPUBuffer} to @param {number[]} shape */
   async function onProcessor(feeds, from, to, shape) {
-    const bytes = await executor.read(from.label), count = sizeOf(shape);
+    const bytes = await readBuffer(executor, from.label), count = sizeOf(shape);
     const values = given === "float16" ? new Uint16Array(bytes, 0, count) : new Float32Array(bytes, 0, count);
     const results = await session.run((ort) => [{ ...memoryTensors(ort, graph, feeds), [picture]: new ort.Tensor(given, values, shape) }, { [output]: null }]);
     const { dims: got, data } = results[output];

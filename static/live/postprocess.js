@@ -1,5 +1,6 @@
 // Post-processing networks in the frame: the picture is drawn, then for each run of a network its tensor is made, the network
 // queued and its output painted, then the last picture is presented. Nothing leaves the GPU (viewer/postprocess.py does it headless).
+import { readBuffer } from "../readback.js";
 import { imageLists } from "./tiles.js";
 
 /** @typedef {import("../camera.js").Camera} Camera */
@@ -57,7 +58,7 @@ export function createPostprocess({ executor, layout, compile, changed, notice, 
    * @param {NetworkLayer[]} active @param {number} pixels */
   async function check(active, pixels) {
     for (const [k, layer] of active.entries()) {
-      const [lost] = new Uint32Array(await executor.read(`image_lost.${k}`));
+      const [lost] = new Uint32Array(await readBuffer(executor, `image_lost.${k}`));
       if (lost && !destroyed) notice(`${layer.name}: ${lost} of ${pixels} pixels came out not finite and are shown unprocessed`);
     }
   }

@@ -1,11 +1,12 @@
 // What tests/browser/test_postprocess.py calls inside of Chromium: networks in the frame, on pictures given by the test.
 
-import { Executor, fetchShaders } from "/static/executor.js";
+import { Executor } from "/static/executor.js";
 import { packStruct } from "/static/layout.js";
 import { parseContract } from "/static/live/contract.js";
 import { createNetwork } from "/static/live/network.js";
 import { createPostprocess } from "/static/live/postprocess.js";
 import { createPlanner } from "/static/plan.js";
+import { readTexture } from "/static/readback.js";
 
 const json = async (path) => (await fetch(path)).json();
 const bytes = (base64) => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
@@ -39,7 +40,7 @@ export async function run({ layers, frames, background }) {
   const adapter = await navigator.gpu.requestAdapter();
   const device = await adapter.requestDevice({ requiredFeatures: ["float32-blendable"] });
   const told = [], counts = counted(device), pictures = [], counted_ = [], seconds = [];
-  const executor = new Executor(device, { load: fetchShaders(new URL("/shaders/", location.href)), onError: (error) => told.push(`device: ${error.message}`) });
+  const executor = new Executor(device, { load: async (path) => (await fetch(`/shaders/${path}`)).text(), onError: (error) => told.push(`device: ${error.message}`) });
   const layout = await json("/shaders/layout.json"), frame = await json("/shaders/pipeline.json");
   const some = { ...frame, passes: frame.passes.filter((p) => p.name === "image" || p.name === "present") };
   some.textures.color.usage.push("COPY_DST");
@@ -77,8 +78,8 @@ export async function run({ layers, frames, background }) {
     counted_.push(Object.fromEntries(Object.keys(counts).map((name) => [name, counts[name] - before[name]])));
     const shown = lists?.shown[0].picture ?? "color";
     // A frame whose network failed is not presented.
-    const canvas = await Promise.resolve().then(() => executor.readTexture("canvas")).catch(() => null);
-    pictures.push({ shown, data: base64((await executor.readTexture(shown)).data.buffer), canvas: canvas && base64(canvas.data.buffer) });
+    const canvas = await Promise.resolve().then(() => readTexture(executor, "canvas")).catch(() => null);
+    pictures.push({ shown, data: base64((await readTexture(executor, shown)).data.buffer), canvas: canvas && base64(canvas.data.buffer) });
   }
   post.destroy();
   for (const network of networks) network.destroy();

@@ -1,10 +1,17 @@
 // What tests/browser/test_shaders.py calls inside of Chromium: plans run by the browser's own modules.
 
-import { Executor, fetchShaders } from "/static/executor.js";
+import { Executor } from "/static/executor.js";
 import { packStruct, structOf } from "/static/layout.js";
 import { resolve } from "/static/plan.js";
+import { readBuffer, readTexture, runTimed } from "/static/readback.js";
 
 const json = async (path) => (await fetch(path)).json();
+/** A file of shaders/. @param {string} path */
+const shader = async (path) => {
+  const url = new URL(`/shaders/${path}`, location.href), response = await fetch(url);
+  if (!response.ok) throw new Error(`${url}: HTTP ${response.status}, expected a shader`);
+  return response.text();
+};
 const bytes = (base64) => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
 const base64 = (buffer) => {
   let text = "";
@@ -16,8 +23,8 @@ const base64 = (buffer) => {
 async function open({ edits = {}, canvasFormat, float32 = false } = {}) {
   const adapter = await navigator.gpu.requestAdapter();
   const device = await adapter.requestDevice({ requiredFeatures: float32 ? ["float32-blendable"] : [] });
-  const errors = [], base = fetchShaders(new URL("/shaders/", location.href));
-  const load = async (path) => (edits[path] ? edits[path].reduce((text, [from, to]) => text.replace(from, to), await base(path)) : base(path));
+  const errors = [];
+  const load = async (path) => (edits[path] ? edits[path].reduce((text, [from, to]) => text.replace(from, to), await shader(path)) : shader(path));
   const executor = new Executor(device, { load, canvasFormat, onError: (error) => errors.push(error.message) });
   return { device, executor, errors, layout: await json("/shaders/layout.json"), frame: await json("/shaders/pipeline.json") };
 }
@@ -47,9 +54,9 @@ export async function run({ chosen, runs, outputs = [], texture, formats, canvas
     for (const name in uploads) executor.write(name, bytes(uploads[name]));
     executor.run(plan);
     buffers.push({});
-    for (const name of outputs) buffers.at(-1)[name] = base64(await executor.read(name));
+    for (const name of outputs) buffers.at(-1)[name] = base64(await readBuffer(executor, name));
   }
-  const picture = texture && (await executor.readTexture(texture));
+  const picture = texture && (await readTexture(executor, texture));
   const result = { buffers, made, picture: picture && { ...picture, data: base64(picture.data.buffer) }, errors };
   executor.destroy();
   device.destroy();
@@ -72,8 +79,8 @@ export async function lifecycle({ numbers, lists, group }) {
   const context = document.createElement("canvas").getContext("webgpu");
   context.configure({ device, format: executor.canvasFormat });
   executor.run(plan, context.getCurrentTexture());
-  const seconds = await executor.runTimed(plan);
-  const own = await executor.readTexture("canvas");
+  const seconds = await runTimed(executor, plan);
+  const own = await readTexture(executor, "canvas");
   device.createBuffer({ size: 4, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.STORAGE }); // not allowed: nobody captures it
   await device.queue.onSubmittedWorkDone();
   const keys = executor.buffer("keys");

@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import Page, Route
 
+from splatlens.viewer.assemble_mesh import METHODS
 from splatlens.viewer.executor import Executor, request_device
 from splatlens.viewer.layout import constant
 from splatlens.viewer.plan import pipeline, resolve
@@ -32,6 +33,8 @@ EVERYTHING: dict[str, list[dict[str, Any]]] = {
     "record_layers": [{"groups": 3, "rows": 700, "stride": 58}],
     "spacetime_layers": [{"groups": 2, "rows": 300, "words": 17}],
     "gaussian4d_layers": [{"groups": 2, "rows": 300, "words": 48}],
+    "meshes": [{"width": 128, "height": 64, "layers": 4, "blocks": 3, "words": 100}],
+    **{f"mesh_{name}_layers": [{"load": "clear", "params": 5, "directions": 7}] for name in METHODS},
     "image_layers": [{"input_words": 3 * 64 * 32, "output_words": 3 * 64 * 32}],
     "image_tiles": [
         {"picture": "color", "input_words": 3 * 64 * 32}

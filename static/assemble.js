@@ -195,7 +195,7 @@ export function emptyLists() {
 }
 
 /** Columns of a row-major matrix's upper 3 x 3. @param {ArrayLike<number>} m */
-function linearOf(m) {
+export function linearOf(m) {
   return [[m[0], m[4], m[8]], [m[1], m[5], m[9]], [m[2], m[6], m[10]]];
 }
 

@@ -23,23 +23,19 @@ __all__ = ["Settings", "baked"]
 
 
 def baked(sources: Sequence[Source | LayerSource], settings: Settings) -> list[Source | LayerSource]:
-    """Every live source as its splats at a moment; stored ones as they are.
+    """Every live source as its splats at a moment; stored splats and meshes as they are.
 
     Raises LensError: post-processing networks, names of controls and tracks that none or several have, nothing live.
     """
-    live = [source for source in sources if isinstance(source, LayerSource)]
+    live = {i: one for i, one in enumerate(sources) if isinstance(one, LayerSource) and one.mesh is None}
     if not live:
         why = "--time, --control and --track are for what changes with time"
         raise LensError(f"{sources[0].info.path}: {why}; leave them out")
-    layers = [_layer(source, i) for i, source in enumerate(sources) if isinstance(source, LayerSource)]
-    moments = iter(zip(layers, moments_of(layers, settings, str(live[0].info.path)), strict=True))
-    out: list[Source | LayerSource] = []
-    for source in sources:
-        if isinstance(source, LayerSource):
-            layer, moment = next(moments)
-            out.append(_at(source, layer, moment))
-        else:
-            out.append(source)
+    layers = [_layer(source, i) for i, source in live.items()]
+    moments = moments_of(layers, settings, str(next(iter(live.values())).info.path))
+    out = list(sources)
+    for (i, source), layer, moment in zip(live.items(), layers, moments, strict=True):
+        out[i] = _at(source, layer, moment)
     return out
 
 

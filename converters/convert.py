@@ -19,7 +19,7 @@ from splatlens.converters.source import Source, SourceInfo
 from splatlens.viewer.convert import BlobLayer, SourceLayer, build_lens, peak_bytes
 from splatlens.viewer.errors import FormatError, LensError
 from splatlens.viewer.files import atomic_write
-from splatlens.viewer.scene import Kernel, SceneInfo, check_transform
+from splatlens.viewer.scene import LIVE_KINDS, Kernel, SceneInfo, check_transform
 
 #: Facts of a written .lens that a report has.
 WRITTEN = ("clusters", "pages", "stored", "coarse_splats", "parts")
@@ -87,20 +87,20 @@ def convert(
     opened = bake.baked(opened, moment) if moment is not None else opened
     if output.suffix.lower() == ".onnx":
         return _into_onnx(opened, output, edits, write, start)
-    live = {i: source for i, source in enumerate(opened) if isinstance(source, LayerSource)}
-    if live:
-        _refuse_edits(next(iter(live.values())), edits, output)
+    layers = {i: source for i, source in enumerate(opened) if isinstance(source, LayerSource)}
+    for source in layers.values():
+        _refuse_edits(source, edits, output)
     stored = [(i, source) for i, source in enumerate(opened) if isinstance(source, Source)]
     edited = edits.apply([source for _, source in stored], [i for i, _ in stored])
     tallies = [Tally(source, partial(tell, f"reading {source.info.path.name}")) for source in edited]
-    parts: dict[int, Part] = {**live, **{i: tally for (i, _), tally in zip(stored, tallies, strict=True)}}
+    parts: dict[int, Part] = {**layers, **{i: tally for (i, _), tally in zip(stored, tallies, strict=True)}}
     if output.suffix.lower() == ".lens":
         size, details = _into_lens([parts[i] for i in range(len(parts))], output, edits, write, tell)
     else:
         size, details = _into_flat(tallies, output, edits, write, tell)
-    infos = tuple(part.info if isinstance(part, LayerSource) else part.facts() for _, part in sorted(parts.items()))
+    infos = tuple(part.facts() for _, part in sorted(parts.items()))
     splats, degree = sum(tally.splats for tally in tallies), details.pop("sh_degree")
-    splats += sum(source.info.splats for source in live.values())
+    splats += sum(source.info.splats for source in layers.values())
     return Converted(output, splats, degree, size, time.perf_counter() - start, peak_bytes(), infos, details)
 
 
@@ -127,14 +127,18 @@ def _refuse_edits(source: LayerSource, edits: Edits, output: Path) -> None:
     """Raises LensError for what stored splats alone allow."""
     if output.suffix.lower() != ".lens":
         why = "holds no splats, it makes them for every moment"
-        raise LensError(f"{source.info.path}: {why}; write a .lens, or give --time SECONDS to take those of a moment")
+        remedy = "write a .lens, or give --time SECONDS to take those of a moment"
+        if source.mesh is not None:
+            why, remedy = f"is a mesh, and a {output.suffix} holds splats alone", "write a .lens"
+        raise LensError(f"{source.info.path}: {why}; {remedy}")
     asked = {
         "--crop": bool(edits.crops), "--max-sh": edits.max_sh is not None,
         "--min-opacity": edits.min_opacity is not None, "--dedupe": edits.dedupe,
     }  # fmt: skip
+    of = "what makes its splats for every moment" if source.mesh is None else "meshes"
     for name, given in asked.items():
         if given:
-            why = f"{name} has no meaning for what makes its splats for every moment"
+            why = f"{name} has no meaning for {of}"
             raise LensError(f"{source.info.path}: {why}; leave it out, or convert this input alone")
 
 
@@ -195,8 +199,10 @@ def _into_lens(
     written = report.written
     details: dict[str, Any] = {name: getattr(written, name) for name in WRITTEN}
     details |= {"tree_seconds": report.tree_seconds, "sh_degree": max(info.sh_degree for info in infos)}
-    live = [{"kind": layer.kind, "name": layer.name} for layer in layers if isinstance(layer, BlobLayer)]
-    return written.bytes, details | ({"live": live} if live else {})
+    blobs = [layer for layer in layers if isinstance(layer, BlobLayer)]
+    live = [{"kind": layer.kind, "name": layer.name} for layer in blobs if layer.kind in LIVE_KINDS]
+    meshes = [{"name": layer.name} for layer in blobs if layer.kind == "mesh"]
+    return written.bytes, details | ({"live": live} if live else {}) | ({"meshes": meshes} if meshes else {})
 
 
 def _into_flat(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,12 +18,13 @@ from splatlens.converters.transform import similarity, transformed
 from splatlens.viewer.blob_layer import BlobLayer
 from splatlens.viewer.errors import LensError, UnsupportedError
 from splatlens.viewer.lens_layout import CLUSTER_SPLATS, MAGIC
-from splatlens.viewer.scene import LIVE_KINDS
+from splatlens.viewer.scene import LIVE_KINDS, MESH
 from splatlens.viewer.splats import Splats
 
 if TYPE_CHECKING:
     from splatlens.viewer.lens_reader import LensReader
     from splatlens.viewer.live import LiveLayer
+    from splatlens.viewer.mesh import MeshTree
 
 
 def sniff(head: bytes, path: Path) -> bool:
@@ -36,20 +38,22 @@ def open_lens(path: Path, options: ReadOptions = ReadOptions()) -> Source:
 
 
 def open_parts(path: Path) -> list[Source | LayerSource]:
-    """A .lens with live layers as several inputs: what is stored as one, each live layer as one. Raises LensError."""
+    """A .lens as several inputs: its stored splats as one, each mesh and each live layer as one. Raises LensError."""
     from splatlens.viewer.lens_reader import LensReader
 
     with LensReader.open(path) as reader:
-        live, scene, cameras = live_layers(reader), reader.scene, reader.cameras()
-        if not live:
+        scene, cameras = reader.scene, reader.cameras()
+        apart = {i: layer for i, layer in enumerate(reader.layers) if layer.kind in (*LIVE_KINDS, MESH)}
+        if not apart:
             return [_stored(path)]
-        stored: list[Source | LayerSource] = [_stored(path, live)] if reader.splats_layers else []
+        stored: list[Source | LayerSource] = [_stored(path, apart)] if reader.splats_layers else []
     facts = {name: getattr(scene, name) for name in ("title", "attribution", "licence", "up", "background", "camera")}
-    for i, layer in live.items():
+    for i, layer in apart.items():
         splats = layer.properties.get("capacity", layer.properties.get("splats", 0))
         info = SourceInfo(path, "lens", splats, 0, 0, **facts, cameras=() if stored else cameras, files=(path,))
-        model = None if layer.kind == "sequence" else partial(_model, path, i)
-        stored.append(LayerSource(info, partial(_blob_layer, path, i), model))
+        model = None if layer.kind in ("sequence", MESH) else partial(_model, path, i)
+        mesh = partial(_mesh, path, i) if layer.kind == MESH else None
+        stored.append(LayerSource(info, partial(_blob_layer, path, i), model, mesh=mesh))
     return stored
 
 
@@ -60,6 +64,15 @@ def _blob_layer(path: Path, index: int) -> BlobLayer:
         layer = reader.layers[index]
         blobs = {name: reader.blob(index, name) for name in layer.blobs}
     return BlobLayer(layer.kind, blobs, layer.properties, layer.name, layer.transform)
+
+
+def _mesh(path: Path, index: int) -> MeshTree:
+    """The levels of detail of a mesh layer, all of them read."""
+    from splatlens.viewer.lens_reader import LensReader
+
+    with LensReader.open(path) as reader:
+        tree = mesh_trees(reader)[index]
+        return replace(tree, surfaces=list(tree.surfaces))
 
 
 def _model(path: Path, index: int) -> bytes:
@@ -140,6 +153,18 @@ def live_layers(reader: LensReader) -> dict[int, LiveLayer]:
             place = f"{reader.name}: layer {i}" + (f" ({layer.name})" if layer.name else "")
             blob = partial(reader.blob, i)
             found[i] = LiveLayer(i, layer.kind, layer.name, layer.transform, place, blob, layer.properties)
+    return found
+
+
+def mesh_trees(reader: LensReader) -> dict[int, MeshTree]:
+    """Mesh layers, by number; their pages are read from the open file when asked for. Raises LensError."""
+    found = {}
+    for i, layer in enumerate(reader.layers):
+        if layer.kind == MESH:
+            from splatlens.viewer.mesh_lens import open_mesh
+
+            where = f"{reader.name}: layer {i}" + (f" ({layer.name})" if layer.name else "")
+            found[i] = open_mesh(layer.properties, partial(reader.blob, i), partial(reader.blob_part, i), where)
     return found
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from splatlens.viewer.generator import Moment
     from splatlens.viewer.lens_reader import LensReader
     from splatlens.viewer.live import LiveLayer
+    from splatlens.viewer.mesh import MeshTree
     from splatlens.viewer.render import Layer, Renderer
 
 Image = NDArray[np.float32]
@@ -56,7 +57,8 @@ class Scene:
         self._splats: Splats | None = None
         self._layers: dict[bool, dict[int, Layer]] = {}
         self._live: dict[int, LiveLayer] | None = None
-        self._live_source: LayerSource | None = None
+        self._trees: dict[int, MeshTree] | None = None
+        self._layer_source: LayerSource | None = None
         self._renderer = renderer
         self.notices: list[str] = []
         if self.format == "lens":
@@ -66,7 +68,7 @@ class Scene:
             self._reader = LensReader.open(self.path)
         else:
             source = open_any(self.path, options)
-            self._source, self._live_source = source.info, source if isinstance(source, LayerSource) else None
+            self._source, self._layer_source = source.info, source if isinstance(source, LayerSource) else None
 
     def close(self) -> None:
         """Closes the file; pictures can no longer be drawn of a .lens scene."""
@@ -109,7 +111,9 @@ class Scene:
         assert self._source is not None
         if given := self._source.camera or next(iter(self._source.cameras), None):
             return given
-        if self._live_source is not None:
+        if self._layer_source is not None:
+            if self._layer_source.mesh is not None:
+                return start_camera(self._meshes[0].nodes.support[0].astype(np.float32), self.up)
             bounds = next(iter(self.live.values())).bounds
             return start_camera(np.array(bounds or ((-1, -1, -1), (1, 1, 1)), np.float32), self.up)
         return start_camera(self.read().means, self.up)
@@ -131,8 +135,10 @@ class Scene:
                     facts["layers"][i] |= {"live": live_facts(*layer.declared)}
             return facts
         assert self._source is not None
-        live = {} if self._live_source is None else {"live": self._live_source.describe()}
-        return self._source.to_json() | live
+        if (source := self._layer_source) is None:
+            return self._source.to_json()
+        described = source.describe()
+        return source.facts().to_json() | {"mesh" if source.mesh else "live": described}
 
     @property
     def live(self) -> dict[int, LiveLayer]:
@@ -140,12 +146,26 @@ class Scene:
         if self._live is None:
             from splatlens.viewer.live import live_layer
 
+            source = self._layer_source
             if self._reader is not None:
                 self._live = lens.live_layers(self._reader)
+            elif source is None or source.mesh is not None:
+                self._live = {}
             else:
-                layer = None if self._live_source is None else self._live_source.layer()
-                self._live = {} if layer is None else {0: live_layer(layer, str(self.path))}
+                self._live = {0: live_layer(source.layer(), str(self.path))}
         return self._live
+
+    @property
+    def _meshes(self) -> dict[int, MeshTree]:
+        """Baked meshes, by the number of their layer; a source is read and its levels of detail built."""
+        if self._trees is None:
+            source = self._layer_source
+            if self._reader is not None:
+                self._trees = lens.mesh_trees(self._reader)
+            else:
+                self._tell(f"preparing {self.path.name}", 0)
+                self._trees = {0: source.mesh()} if source is not None and source.mesh is not None else {}
+        return self._trees
 
     def read(self) -> Splats:
         """All splats at full detail; of a .lens file as it stores them. Raises LensError."""
@@ -242,20 +262,23 @@ class Scene:
         return finish(picture, networks, camera, self.notices.append)
 
     def _stored(self, with_tree: bool) -> dict[int, Layer]:
-        """The layers of stored splats; a raw source gets its tree only for a budget."""
+        """The layers of stored splats and of meshes; a raw source of splats gets its tree only for a budget."""
+        from splatlens.viewer.mesh_layer import MeshLayer
         from splatlens.viewer.render import PagedLayer, RawLayer
         from splatlens.viewer.scene import Kernel
 
-        if self._live_source is not None:
-            return {}
+        if self._layer_source is not None:
+            return {i: MeshLayer(tree) for i, tree in self._meshes.items()}
         if self._reader is not None:
             if False not in self._layers:
                 from splatlens.viewer.paged import LensPages
 
+                infos = self._reader.layers
                 self._layers[False] = {
-                    i: PagedLayer(LensPages(layer), self._reader.layers[i].transform, layer.info.kernel)
+                    i: PagedLayer(LensPages(layer), infos[i].transform, layer.info.kernel)
                     for i, layer in self._reader.splats_layers.items()
                 }
+                self._layers[False] |= {i: MeshLayer(tree, infos[i].transform) for i, tree in self._meshes.items()}
             return self._layers[False]
         if with_tree not in self._layers:
             tree = None

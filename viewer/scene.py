@@ -19,6 +19,8 @@ Vector = tuple[float, float, float]
 
 #: Kinds of layers. A reader skips the kinds it does not know, or cannot draw, with a notice.
 LAYER_KINDS = ("splats", "mesh", "generator", "sequence", "postprocess", "volume")
+#: Triangles with bytes on them, and a method that makes colours of the bytes.
+MESH = "mesh"
 #: Those whose splats, or pictures, are made anew for every moment.
 LIVE_KINDS = ("generator", "sequence", "postprocess")
 _TEXTS = ("title", "attribution", "licence", "source", "converter")

@@ -23,12 +23,19 @@ if TYPE_CHECKING:
 Matrix = NDArray[np.float64]
 
 
-def open(path: str | Path, progress: Progress | None = None, *, lod: int = 0, as_stored: bool = False) -> Scene:
+def open(
+    path: str | Path,
+    progress: Progress | None = None,
+    *,
+    lod: int = 0,
+    as_stored: bool = False,
+    axes: str | None = None,
+) -> Scene:
     """Opens a .lens file or any readable source. Raises LensError.
 
-    lod: the level of a source that has several, 0 the finest; as_stored: see `convert`.
+    lod: the level of a source that has several, 0 the finest; as_stored, axes: see `convert`.
     """
-    return Scene(path, progress, options=ReadOptions(lod, as_stored))
+    return Scene(path, progress, options=ReadOptions(lod, as_stored, axes=axes))
 
 
 def convert(
@@ -42,6 +49,7 @@ def convert(
     dedupe: bool = False,
     lod: int = 0,
     as_stored: bool = False,
+    axes: str | None = None,
     time_span: tuple[float, float] | None = None,
     seconds: float | None = None,
     spz_version: int = 4,
@@ -58,8 +66,10 @@ def convert(
     for each; a .lens keeps it as the layer's matrix, other formats take similarities. crop: "x,y,z,x,y,z" keeps what
     lies in the box, "x,y,z,radius" in the sphere, new coordinates. max_sh: highest SH degree kept; min_opacity: least
     opacity kept, 0 to 1; dedupe: bitwise copies of a splat are left out. lod: level of a streamed SOG, 0 the finest;
-    as_stored: no turn to the 3DGS frame for SPZ and glTF files whose writer made none. spz_version: 3 or 4. time_span:
-    first and last moment that are played, in its own time, of a scene that moves by formulas; seconds: they take.
+    as_stored: no turn to the 3DGS frame for SPZ and glTF files whose writer made none. axes: the kind of scene that a
+    MobileNeRF was trained on, "synthetic", "unbounded" or "forward-facing"; guessed where not given. spz_version: 3 or
+    4. time_span: first and last moment that are played, in its own time, of a scene that moves by formulas; seconds:
+    they take.
     time, controls, tracks: generators and sequences are taken at this moment (seconds; values and names as
     `Scene.render` has them) and become stored splats.
     progress hears (what, share done). Raises LensError; nothing is left half-written.
@@ -78,7 +88,7 @@ def convert(
         dedupe,
     )
     write = WriteOptions(spz_version=spz_version)
-    read = ReadOptions(lod, as_stored, time_span, seconds)
+    read = ReadOptions(lod, as_stored, time_span, seconds, axes)
     moment = None
     if time is not None or controls or tracks:
         from splatlens.viewer.live import Settings

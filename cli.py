@@ -16,6 +16,7 @@ import click
 from splatlens import __version__
 from splatlens.cli_output import bytes_text, facts_lines, fail, print_json, progress, warn
 from splatlens.cli_types import COLOUR, SETTING, SIZE, VECTOR
+from splatlens.converters.format import AXES as KINDS
 from splatlens.converters.format import ReadOptions
 from splatlens.viewer.errors import LensError
 
@@ -24,6 +25,9 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print a JSON report
 LOD = click.option("--lod", type=click.IntRange(0), default=0, help="Level of a streamed SOG, 0 the finest.")
 AS_STORED = click.option(
     "--as-stored", is_flag=True, help="SPZ, glTF: coordinates as they stand, for files whose writer never turned them."
+)
+AXES = click.option(
+    "--axes", type=click.Choice(KINDS), help="MobileNeRF: the kind of scene it was trained on. Default: guessed."
 )
 CONTROLS = click.option(
     "--control", "controls", type=SETTING, multiple=True, help="Of a generator: NAME=VALUE or LAYER:NAME=VALUE."
@@ -48,7 +52,8 @@ def cli() -> None:
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
 @LOD
 @AS_STORED
-def view(scene: Path, port: int, no_browser: bool, lod: int, as_stored: bool) -> None:
+@AXES
+def view(scene: Path, port: int, no_browser: bool, lod: int, as_stored: bool, axes: str | None) -> None:
     """Show SCENE (any readable file or folder, or a folder of .lens files) in the browser.
 
     What is no .lens yet is converted first; the result is kept, by content, in your cache folder.
@@ -58,7 +63,7 @@ def view(scene: Path, port: int, no_browser: bool, lod: int, as_stored: bool) ->
     from splatlens.server_draw import drawer
 
     with progress() as tell:
-        served, warnings = prepare(scene, tell, ReadOptions(lod, as_stored))
+        served, warnings = prepare(scene, tell, ReadOptions(lod, as_stored, axes=axes))
     for message in warnings:
         warn(message)
     config = server.ServerConfig((served,), title=served.stem, draw_thumbnail=drawer())
@@ -80,6 +85,7 @@ def view(scene: Path, port: int, no_browser: bool, lod: int, as_stored: bool) ->
 @click.option("--dedupe", is_flag=True, help="Leave out splats that are copies of others.")
 @LOD
 @AS_STORED
+@AXES
 @click.option("--time-span", type=(float, float), metavar="START END", help="Of a sequence: moments that are played.")
 @click.option("--seconds", type=float, help="Of a sequence: how long that takes.")
 @click.option("--spz-version", type=click.Choice(["3", "4"]), default="4", show_default=True, help="Of SPZ written.")
@@ -115,20 +121,24 @@ def convert(
         for message in info.warnings:
             warn(f"{info.path}: {message}")
     memory = f", {bytes_text(report.peak_bytes)} of memory at most" if report.peak_bytes else ""
-    size = f"{bytes_text(report.bytes)} ({report.bytes / max(report.splats, 1):.1f} bytes a splat)"
-    what = f"{report.splats:,} splats, SH {report.sh_degree}, {size}"
+    meshes = len(report.details.get("meshes", ()))
+    a_splat = "" if meshes else f" ({report.bytes / max(report.splats, 1):.1f} bytes a splat)"
+    held = [f"{meshes} mesh{'es' * (meshes > 1)}"] * bool(meshes)
+    held += [f"{report.splats:,} splats, SH {report.sh_degree}"] * bool(report.splats or not meshes)
+    what = f"{', '.join(held)}, {bytes_text(report.bytes)}{a_splat}"
     click.echo(f"{report.path}: {what}, {report.seconds:.1f} s{memory}")
 
 
 @cli.command()
 @click.argument("file", type=PATH)
 @LOD
+@AXES
 @JSON
-def info(file: Path, lod: int, as_json: bool) -> None:
+def info(file: Path, lod: int, axes: str | None, as_json: bool) -> None:
     """Say what FILE (or a model folder) is and holds, without reading its splats."""
     from splatlens import api
 
-    with api.open(file, lod=lod) as scene:
+    with api.open(file, lod=lod, axes=axes) as scene:
         facts = scene.facts()
     if as_json:
         print_json(facts)
@@ -157,6 +167,7 @@ def info(file: Path, lod: int, as_json: bool) -> None:
 @click.option("--no-postprocess", is_flag=True, help="Leave out networks that finish the picture.")
 @LOD
 @AS_STORED
+@AXES
 @JSON
 def render(
     scene: Path,
@@ -172,6 +183,7 @@ def render(
     no_postprocess: bool,
     lod: int,
     as_stored: bool,
+    axes: str | None,
     as_json: bool,
     **views: Any,
 ) -> None:
@@ -184,7 +196,8 @@ def render(
 
     options = {"budget": budget, "background": background, "reference": reference, "controls": dict(controls)}
     options |= {"tracks": tracks, "postprocess": not no_postprocess}
-    drawn = draw(scene, out, Views(**views), options, ReadOptions(lod, as_stored), Clock(time, frames, fps))
+    read = ReadOptions(lod, as_stored, axes=axes)
+    drawn = draw(scene, out, Views(**views), options, read, Clock(time, frames, fps))
     if as_json:
         print_json({"pictures": [{"path": str(path), "seconds": seconds} for path, seconds in drawn]})
     else:

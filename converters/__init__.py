@@ -17,7 +17,9 @@ from splatlens.converters import (
     gltf,
     ksplat,
     lens,
+    mobilenerf,
     model_folder,
+    nerf2mesh,
     ply,
     point_cloud,
     rad,
@@ -47,6 +49,8 @@ FORMATS = (
     lens.FORMAT,
     streamed_sog.FORMAT,
     sog.FORMAT,
+    mobilenerf.FORMAT,
+    nerf2mesh.FORMAT,
     avatar.FORMAT,
     deform.FORMAT,
     scaffold.FORMAT,
@@ -120,7 +124,9 @@ def open_source(path: str | Path, options: ReadOptions = ReadOptions()) -> Sourc
     """Opens a file or folder of stored splats. Raises LensError, UnsupportedError for what makes its splats anew."""
     source = open_any(path, options)
     if isinstance(source, LayerSource):
-        raise UnsupportedError(f"{path}: holds no splats, it makes them; convert it to .lens, or bake it with --time")
+        why = "holds no splats, it makes them; convert it to .lens, or bake it with --time"
+        why = "is a mesh and holds no splats; convert it to .lens" if source.mesh else why
+        raise UnsupportedError(f"{path}: {why}")
     return source
 
 

@@ -10,6 +10,9 @@ from typing import Protocol
 from splatlens.converters.layer_source import LayerSource
 from splatlens.converters.source import Source
 
+#: Kinds of scenes of MobileNeRF: their files do not say in which frame the network was trained.
+AXES = ("synthetic", "unbounded", "forward-facing")
+
 
 @dataclass(frozen=True)
 class ReadOptions:
@@ -18,13 +21,15 @@ class ReadOptions:
     lod: the level of a source that has several, 0 the finest. as_stored: take coordinates as they stand in the file
     where the format's specification asks for a turn (SPZ stores right-up-back, glTF left-up-forward), for files of
     tools that never turned them. time_span: first and last moment in the scene's own time, seconds: how long it takes
-    to play them, of splats that move by formulas.
+    to play them, of splats that move by formulas. axes: one of AXES, the kind of scene that a MobileNeRF was trained
+    on; None: guessed.
     """
 
     lod: int = 0
     as_stored: bool = False
     time_span: tuple[float, float] | None = None
     seconds: float | None = None
+    axes: str | None = None
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class SourceInfo:
     def name(self) -> str:
         """What people call the scene: the file's name without its endings, the folder's where names are fixed."""
         path = self.path.resolve()
-        if path.name.lower() in ("meta.json", "lod-meta.json"):
+        if path.name.lower() in ("meta.json", "lod-meta.json", "mlp.json"):
             path = path.parent
         return path.name if path.is_dir() else path.stem.removesuffix(".compressed") or path.name
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from splatlens.converters import (
     avatar,
+    bakedsdf,
     compressed_ply,
     deform,
     gaussian4d,
@@ -23,6 +24,7 @@ from splatlens.converters import (
     ply,
     point_cloud,
     rad,
+    rerend,
     scaffold,
     sog,
     spacetime,
@@ -51,6 +53,8 @@ FORMATS = (
     sog.FORMAT,
     mobilenerf.FORMAT,
     nerf2mesh.FORMAT,
+    rerend.FORMAT,
+    bakedsdf.FORMAT,
     avatar.FORMAT,
     deform.FORMAT,
     scaffold.FORMAT,

@@ -164,7 +164,7 @@ def openness(points: F64, normals: F64, ids: NDArray[np.int64]) -> F64:
     out = np.ones(len(points))
     for centre, radius, own in _DARKENING:
         to = centre - points
-        d = np.linalg.norm(to, axis=1)
+        d = np.maximum(np.linalg.norm(to, axis=1), 1e-9)
         shade = np.maximum(np.sum(normals * to, axis=1) / d, 0) * np.minimum(radius**2 / d**2, 1)
         out *= np.where(ids == own, 1, 1 - 0.85 * shade)
     return out

@@ -18,13 +18,17 @@ def _identity() -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class BlobLayer:
-    """A layer of any other kind: its own properties (JSON values) and blobs by name."""
+    """A layer of any other kind: its own properties (JSON values) and blobs by name.
+
+    raw: names of blobs that are stored as they are, never deflated: readers fetch parts of them.
+    """
 
     kind: str
     blobs: dict[str, bytes]
     properties: dict[str, Any] = field(default_factory=dict)
     name: str = ""
     transform: NDArray[np.float64] = field(default_factory=_identity)
+    raw: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if self.kind == LAYER_KINDS[0]:

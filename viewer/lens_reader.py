@@ -125,6 +125,14 @@ class LensReader:
         field = self.text.member("layers").items(1, MAX_LAYERS)[layer].member("blobs")
         return self._data(field.member(name), layer)
 
+    def blob_part(self, layer: int, name: str, offset: int, length: int) -> bytes:
+        """Part of a blob that is stored raw; whoever asks checks its bytes. Raises FormatError where there is none."""
+        field = self.text.member("layers").items(1, MAX_LAYERS)[layer].member("blobs").member(name)
+        row = self.sections[self._index(field, layer)]
+        if row["encoding"] != Encoding.RAW or not 0 <= offset <= offset + length <= int(row["length"]):
+            field.fail(f"a section stored raw, with bytes {offset}..{offset + length}")
+        return self.read(int(row["offset"]) + offset, length, f"layer {layer}, blob {name}")
+
     def read(self, offset: int, length: int, what: str) -> bytes:
         """Exactly `length` bytes. Raises FormatError where the file ends before."""
         end = offset + length
@@ -195,10 +203,13 @@ class LensReader:
         return np.flatnonzero((self.sections["kind"] == kind) & (self.sections["layer"] == layer)).tolist()
 
     def _data(self, field: Field, layer: int) -> bytes:
+        return self.section(self._index(field, layer))
+
+    def _index(self, field: Field, layer: int) -> int:
         index = field.integer(0, len(self.sections) - 1)
         if self.sections[index]["kind"] != SectionKind.DATA or int(self.sections[index]["layer"]) != layer:
             field.fail("the index of a data section of its own")
-        return self.section(index)
+        return index
 
     def _read_sections(self) -> NDArray[np.void]:
         length = int(self.header["head_length"])

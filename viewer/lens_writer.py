@@ -84,9 +84,9 @@ class _Section:
     crc32: int = 0
 
     @staticmethod
-    def of(kind: SectionKind, data: bytes, layer: int = NONE) -> _Section:
-        """Deflated where that pays."""
-        packed = deflate(data)
+    def of(kind: SectionKind, data: bytes, layer: int = NONE, raw: bool = False) -> _Section:
+        """Deflated where that pays, unless it is to be stored raw."""
+        packed = data if raw else deflate(data)
         if kind is SectionKind.INFO or len(packed) < 0.95 * len(data):
             return _Section(kind, Encoding.ZLIB, layer, packed, len(data))
         return _Section(kind, Encoding.RAW, layer, data, len(data))
@@ -134,7 +134,7 @@ def _plan(layers: Sequence[Layer], info: SceneInfo, stack: ExitStack) -> _Plan:
     plan.sections.append(_Section(SectionKind.INFO))
     for i, layer in enumerate(layers):
         if isinstance(layer, BlobLayer):
-            blobs = {name: _data(plan, data, i) for name, data in sorted(layer.blobs.items())}
+            blobs = {name: _data(plan, data, i, name in layer.raw) for name, data in sorted(layer.blobs.items())}
             own = LayerInfo(layer.kind, layer.name, layer.transform, blobs, None, layer.properties)
             plan.layers.append(own)
         else:
@@ -159,11 +159,11 @@ def _plan(layers: Sequence[Layer], info: SceneInfo, stack: ExitStack) -> _Plan:
     return plan
 
 
-def _data(plan: _Plan, data: bytes, layer: int = NONE) -> int:
+def _data(plan: _Plan, data: bytes, layer: int = NONE, raw: bool = False) -> int:
     """Adds a section of data; its index."""
     if not 0 < len(data) <= MAX_DATA_BYTES:
         raise LensError(f"scene: a blob or attachment has {len(data)} bytes; expected 1 to {MAX_DATA_BYTES}")
-    plan.sections.append(_Section.of(SectionKind.DATA, data, layer))
+    plan.sections.append(_Section.of(SectionKind.DATA, data, layer, raw))
     return len(plan.sections) - 1
 
 

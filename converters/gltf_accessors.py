@@ -42,13 +42,16 @@ class Accessor:
 
     def rows(self, reader: Reader, first: int, count: int) -> NDArray[np.float32]:
         """(count, width) values from row `first` on; normalised integers as section 3.6.2.2 has it, others plain."""
-        row = self.width * self.type.itemsize
-        data = reader.read(self.buffer, self.start + first * self.stride, (count - 1) * self.stride + row)
-        strides = (self.stride, self.type.itemsize)
-        values = np.ndarray((count, self.width), self.type, data, strides=strides).astype(np.float32)
+        values = self.stored(reader, first, count).astype(np.float32)
         if self.normalised:
             values = np.maximum(values / np.float32(np.iinfo(self.type).max), np.float32(-1))
         return values
+
+    def stored(self, reader: Reader, first: int, count: int) -> NDArray[Any]:
+        """(count, width) values from row `first` on, as they are."""
+        row = self.width * self.type.itemsize
+        data = reader.read(self.buffer, self.start + first * self.stride, (count - 1) * self.stride + row)
+        return np.ndarray((count, self.width), self.type, data, strides=(self.stride, self.type.itemsize))
 
 
 def find_accessor(container: Container, index: Field) -> Accessor:

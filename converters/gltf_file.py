@@ -113,21 +113,37 @@ class Container:
                 raise FormatError(f"{self.path}: {why}, so its bytes are nowhere; {_AGAIN}")
             start, room = self.chunk
             base64, path = False, self.path
-        elif (uri := buffer.member("uri").text()).startswith("data:"):
-            number = uri.removeprefix("data:")
-            if not number.isdecimal() or int(number) >= len(self.embedded):
-                raise FormatError(f"{self.path}: {name}: a data URI of another kind than base64; {_AGAIN}")
-            start, text = self.embedded[int(number)]
-            base64, path = True, self.path
-            with path.open("rb") as file:
-                file.seek(start + max(text - 2, 0))
-                room = (text - file.read(min(text, 2)).count(b"=")) * 3 // 4
         else:
-            path = self._beside(name, uri)
-            start, room, base64 = 0, path.stat().st_size, False
+            there = self._named(name, buffer.member("uri").text())
+            path, start, room, base64 = there.path, there.start, there.size, there.base64
         if size > room:
             raise FormatError(f"{self.path}: {name} should have {size} bytes, but {room} are there; {_AGAIN}")
         return Buffer(name, path, start, size, base64)
+
+    def image(self, index: int) -> tuple[Buffer, int, int]:
+        """Buffer, first byte and length of an image's file, in a buffer view or by its URI. Raises LensError."""
+        image = self.items("images")[index]
+        name = image.path.removeprefix("glTF.")
+        if image.has("bufferView"):
+            return self.bytes_of(self.item("bufferViews", image.member("bufferView")))
+        if not image.has("uri"):
+            raise FormatError(f"{self.path}: {name} has neither uri nor bufferView; {_AGAIN}")
+        there = self._named(name, image.member("uri").text())
+        return there, 0, there.size
+
+    def _named(self, name: str, uri: str) -> Buffer:
+        """All bytes that a URI names: embedded ones, or those of a file beside the asset."""
+        if not uri.startswith("data:"):
+            path = self._beside(name, uri)
+            return Buffer(name, path, 0, path.stat().st_size)
+        number = uri.removeprefix("data:")
+        if not number.isdecimal() or int(number) >= len(self.embedded):
+            raise FormatError(f"{self.path}: {name}: a data URI of another kind than base64; {_AGAIN}")
+        start, text = self.embedded[int(number)]
+        with self.path.open("rb") as file:
+            file.seek(start + max(text - 2, 0))
+            room = (text - file.read(min(text, 2)).count(b"=")) * 3 // 4
+        return Buffer(name, self.path, start, room, True)
 
     def _beside(self, name: str, uri: str) -> Path:
         """The file that a relative URI names, only in the folder of the asset or below."""

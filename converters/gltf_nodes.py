@@ -26,15 +26,21 @@ CAMERA_TURN = np.diag([1.0, -1.0, -1.0, 1.0])
 
 @dataclass(frozen=True)
 class Placed:
-    """A node that holds a mesh or a camera, with its world matrix (4, 4)."""
+    """A node with its world matrix (4, 4)."""
 
     node: Field
     matrix: F64
 
 
 def placed_nodes(container: Container) -> Iterator[Placed]:
-    """Nodes with a mesh or a camera, depth first, of the default scene; of scene 0, else of all roots, where there
-    is none (glTF 2.0 section 3.5.1). Raises FormatError for a cycle or a node with two parents (section 3.5.2)."""
+    """Nodes with a mesh or a camera, in the order of `all_nodes`."""
+    return (one for one in all_nodes(container).values() if one.node.has("mesh") or one.node.has("camera"))
+
+
+def all_nodes(container: Container) -> dict[int, Placed]:
+    """Nodes by number, depth first, of the default scene; of scene 0, else of all roots, where there is none (glTF 2.0
+    section 3.5.1). Raises FormatError for a cycle or a node with two parents (section 3.5.2)."""
+    found: dict[int, Placed] = {}
     nodes, scenes = container.items("nodes"), container.items("scenes")
     children = {n: _numbers(f, "children", len(nodes)) for n, f in enumerate(nodes) if f.has("children")}
     if scenes:
@@ -43,20 +49,18 @@ def placed_nodes(container: Container) -> Iterator[Placed]:
     else:
         below = {n for numbers in children.values() for n in numbers}
         roots = [n for n in range(len(nodes)) if n not in below]
-    seen = set[int]()
     # The last of the list is next: children before the other roots, in their order.
     todo = [(n, np.eye(4)) for n in reversed(roots)]
     while todo:
         n, above = todo.pop()
-        if n in seen:
+        if n in found:
             why = f"{nodes[n].path.removeprefix('glTF.')} is reached twice: nodes form trees"
             raise FormatError(f"{container.path}: {why}; export it again")
-        seen.add(n)
         with np.errstate(over="ignore", invalid="ignore"):
             matrix = above @ _local(nodes[n])
-        if nodes[n].has("mesh") or nodes[n].has("camera"):
-            yield Placed(nodes[n], matrix)
+        found[n] = Placed(nodes[n], matrix)
         todo += [(child, matrix) for child in reversed(children.get(n, []))]
+    return found
 
 
 def _numbers(owner: Field, key: str, count: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Splats and live layers to a .lens file: tree, pages, codec, container, with progress and a report of what it took."""
+"""Splats, meshes and live layers to a .lens file: tree, pages, codec, container; with progress and a report."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from splatlens.viewer.lens_build import ChunkedSource, Planned, SourceLayer, pla
 from splatlens.viewer.lens_layers import BlobLayer, SplatsPlan
 from splatlens.viewer.quantised_file import quantised_file
 from splatlens.viewer.row_file import temporary_files
-from splatlens.viewer.scene import Kernel, SceneInfo
+from splatlens.viewer.scene import MESH, Kernel, SceneInfo
 from splatlens.viewer.splats import Splats
 
 __all__ = [
@@ -65,8 +65,9 @@ def build_lens(
     """Writes a scene of layers, drawn in the order given where depths are equal. `progress` hears the share done, 0..1.
 
     A single source is a layer with `kernel` and `name`. Where `info` has no start camera, the first training camera is
-    it, or one that frames the scene; live layers count with the bounds that they state. A layer of more than `whole`
-    splats is built block by block: memory is bounded by them. Raises LensError; nothing is left behind then.
+    it, or one that frames the scene; meshes count with their bounds, live layers with those that they state. A layer of
+    more than `whole` splats is built block by block: memory is bounded by them. Raises LensError, and leaves nothing
+    behind then.
     """
     start = time.perf_counter()
     tell = progress or (lambda share: None)
@@ -92,7 +93,7 @@ def build_lens(
         tree_seconds = time.perf_counter() - start
         info = info or SceneInfo()
         if not made and not live:
-            raise LensError("convert: nothing in the scene has a place: give splats or a generator with it")
+            raise LensError("convert: nothing in the scene has a place: give splats, a mesh or a generator with it")
         if info.camera is None:
             first = info.cameras[0] if info.cameras else start_camera(_world_centres(made, live), info.up)
             info = replace(info, camera=first)
@@ -110,8 +111,10 @@ def build_lens(
 
 
 def world_corners(layer: BlobLayer) -> NDArray[np.float64] | None:
-    """(8, 3) corners of the bounds that a live layer states in its contract, or properties, in world coordinates."""
+    """(8, 3) corners of a mesh's bounds, or those that a live layer states in its contract, or properties; world."""
     found: Any = layer.properties.get("bounds")
+    if layer.kind == MESH:
+        found = _mesh_bounds(layer)
     if "contract" in layer.blobs:
         found = parse_json(layer.blobs["contract"], f"layer {layer.name}", "contract").object().get("bounds")
     if found is None:
@@ -120,10 +123,21 @@ def world_corners(layer: BlobLayer) -> NDArray[np.float64] | None:
     return np.asarray(corners @ layer.transform[:3, :3].T + layer.transform[:3, 3])
 
 
+def _mesh_bounds(layer: BlobLayer) -> NDArray[np.float64]:
+    """(2, 3) of all its triangles, layer coordinates: those of the root of its levels of detail."""
+    from splatlens.viewer.mesh_lens import open_mesh
+
+    def no_part(name: str, offset: int, length: int) -> bytes:
+        raise AssertionError("nodes alone are asked for")
+
+    nodes = open_mesh(layer.properties, layer.blobs.__getitem__, no_part, f"layer {layer.name}").nodes
+    return np.asarray(nodes.support[0], np.float64)
+
+
 def _world_centres(layers: Sequence[Planned], live: Sequence[NDArray[np.float64]]) -> NDArray[np.float32]:
     """(S, 3) centres of all layers in world coordinates, each layer's as dense as its splats are.
 
-    live: (8, 3) corners of live layers, each of which weighs as much as the splats layers do on average.
+    live: (8, 3) corners of meshes and live layers, each of which weighs as much as the splats layers do on average.
     """
     step = max((layer.step for layer in layers), default=1)
     parts = []

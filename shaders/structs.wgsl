@@ -20,6 +20,8 @@ const SPLAT_VERTICES: u32 = 3u;
 const MESH_BLOCK: u32 = 64u;
 const MESH_CORNERS: u32 = 192u;         // 3 * MESH_BLOCK
 const MESH_FEATURES: u32 = 8u;          // vec4f of channels that a pixel is shaded from
+const MESH_GIVEN: u32 = 25u;            // vec4f that a network is given at most: channels, direction, sines
+const MESH_UNITS: u32 = 16u;            // vec4f of units of a layer of a network at most
 const MESH_NONE: u32 = 0xffffffffu;
 // View depth of a pixel without a mesh.
 const MESH_FAR: f32 = 3e38;
@@ -189,7 +191,7 @@ struct MeshShading {
   terms: u32,           // light field
   map_size: vec2u,      // light field: texels of the map of directions
   map_smoothed: u32,    // light field: 1 where the map is filtered linearly
-  inputs: u32,          // network: numbers that it is given
+  waves: u32,           // network: groups of four inputs that are sines
   depth: u32,           // network: its layers
   base: u32,            // network: first channel of the colour that is added, or MESH_NONE
   outputs: vec4u,       // network: units of each layer

@@ -13,7 +13,7 @@ from splatlens.viewer.assemble import layer_view
 from splatlens.viewer.camera import Camera
 from splatlens.viewer.layout import constant, dtype
 from splatlens.viewer.mesh import ACTIVATIONS, Gaussians, LightField, Look, Network
-from splatlens.viewer.mesh_params import pack_directions, pack_params
+from splatlens.viewer.mesh_params import pack_directions, pack_params, wave_groups
 
 #: Methods by the stage that shades them, in the order of the passes.
 METHODS = ("plain", "network", "gaussians", "lightfield")
@@ -118,7 +118,7 @@ def mesh_shading(look: Look, number: int) -> NDArray[np.void]:
     s["layer"], s["channels"], s["base"] = number, look.channels, NONE
     method = look.method
     if isinstance(method, Network):
-        s["inputs"], s["depth"] = len(method.inputs), len(method.layers)
+        s["waves"], s["depth"] = wave_groups(method), len(method.layers)
         s["outputs"][0, : len(method.layers)] = [layer.kernel.shape[1] for layer in method.layers]
         s["activations"][0, : len(method.layers)] = [ACTIVATIONS.index(layer.activation) for layer in method.layers]
         s["base"] = NONE if method.base is None else method.base

@@ -1,7 +1,7 @@
 // What a frame draws of mesh nodes: blocks of triangles, layers as the camera sees them (viewer/assemble_mesh.py is its twin).
 import { layerView, linearOf } from "../assemble.js";
 import { constantOf, packStruct, structOf } from "../layout.js";
-import { packDirections, packParams } from "./params.js";
+import { packDirections, packParams, waveGroups } from "./params.js";
 
 /**
  * @typedef {import("../layout.js").Layout} Layout
@@ -138,6 +138,6 @@ function meshShading(layout, { method, channels }, layer) {
   return packStruct(layout, "MeshShading", {
     layer, channels, light: method.kind === "plain" && method.light === "head" ? 1 : 0, lobes: method.kind === "gaussians" ? method.lobes : 0,
     terms: field?.terms ?? 0, map_size: field ? [field.width, field.height] : [0, 0], map_smoothed: field?.filter === "linear" ? 1 : 0,
-    inputs: network?.inputs.length ?? 0, depth: network?.layers.length ?? 0, base: network?.base ?? NONE, outputs, activations,
+    waves: network ? waveGroups(network) : 0, depth: network?.layers.length ?? 0, base: network?.base ?? NONE, outputs, activations,
   });
 }

@@ -221,18 +221,17 @@ def test_the_same_bytes_twice_and_wherever_nodes_lie_in_the_pool(
 
 @pytest.mark.parametrize("by_transform", [False, True])
 def test_a_mesh_far_from_the_origin_keeps_its_precision(renderer: Renderer, by_transform: bool) -> None:
-    """100,000 units away the picture is that of the origin: vertices on a grid of 1/128 are float32 there, too."""
+    """100,000 units away the picture is that of the origin. Vertices on a grid of 1/128 are float32 there, too; the
+    camera is not, between them."""
     ball = scenes.textured_sphere(0.8)
     grid = replace(ball, positions=np.round(ball.positions * 128) / np.float32(128))
     far = np.array([1e5, -1e5, 1e5])
     view = CAMERA.world_to_camera.copy()
-    eye = np.round((CAMERA.position + 0) * 128) / 128
-    view[:3, 3] = -view[:3, :3] @ eye
-    near_by = replace(CAMERA, world_to_camera=view)
-    view = view.copy()
-    view[:3, 3] = -view[:3, :3] @ (eye + far)
+    view[:3, 3] = -view[:3, :3] @ (CAMERA.position + [0.0031, 0.0017, 0.0029] + far)
     away = replace(CAMERA, world_to_camera=view)
-    want = renderer.render([mesh(grid, 2, filter="linear")], near_by)
+    view = view.copy()
+    view[:3, 3] += view[:3, :3] @ far
+    want = renderer.render([mesh(grid, 2, filter="linear")], replace(CAMERA, world_to_camera=view))
     if by_transform:
         layer = placed(mesh(grid, 2, filter="linear"), np.eye(3), far)
     else:

@@ -29,8 +29,7 @@ export const here = {
 };
 
 /** @returns {Worker} */
-function startWorker() {
-  const url = new URL("decode_worker.js", import.meta.url);
+export function startWorker(url = new URL("decode_worker.js", import.meta.url)) {
   if (url.origin === globalThis.location?.origin) return new Worker(url, { type: "module" });
   // A worker must come from the page's own origin; one that only imports the real one may be a blob.
   const blob = URL.createObjectURL(new Blob([`import ${JSON.stringify(url.href)};`], { type: "text/javascript" }));
@@ -46,7 +45,7 @@ function startWorker() {
  * @param {() => Worker} [start]
  * @returns {Decoder}
  */
-export function createDecoder(start = startWorker) {
+export function createDecoder(start = () => startWorker()) {
   /** @type {Map<number, Job>} */
   const jobs = new Map();
   /** @type {Worker | null} */

@@ -17,9 +17,10 @@ import { openPages } from "./lens_pages.js";
  *   up: Vec3, background: Vec3, camera: Camera | null}} SceneInfo
  *
  * kind: splats, mesh, generator, ...; splats: set where the kind is `splats`; transform: 16 numbers, row-major, world from layer;
- * properties: the kind's own object. blob: the bytes of one of the layer's blobs.
+ * properties: the kind's own object. blob: the bytes of one of the layer's blobs; part: some of one that is stored raw, not checked.
  * @typedef {{index: number, kind: string, name: string, transform: Float64Array, splats: Pages | null, properties: Record<string, any>,
- *   blobs: string[], blob: (name: string, signal?: AbortSignal) => Promise<Uint8Array<ArrayBuffer>>}} Layer
+ *   blobs: string[], blob: (name: string, signal?: AbortSignal) => Promise<Uint8Array<ArrayBuffer>>,
+ *   part: (name: string, offset: number, length: number, signal?: AbortSignal) => Promise<Uint8Array<ArrayBuffer>>}} Layer
  *
  * notices: what was skipped, one sentence each. cameras: the training views. attachment: null where the file has none of that name.
  * @typedef {{name: string, contentId: string, fileLength: number, scene: SceneInfo, layers: Layer[], notices: string[],
@@ -143,10 +144,11 @@ async function readSection(file, index, limit, signal) {
   return inflate(bytes, s.decoded_length, where);
 }
 
-/** The data section that a field names. @param {LensFile} file @param {JsonField} field @param {number} layer @param {AbortSignal} [signal] */
-async function readData(file, field, layer, signal) {
+/** The data section that a field names, or a part of it. @param {LensFile} file @param {JsonField} field @param {number} layer @param {AbortSignal} [signal] @param {[number, number]} [part] offset, length */
+async function readData(file, field, layer, signal, part) {
   const index = field.integer(0, file.sections.length - 1), s = file.sections[index];
-  if (s.kind !== L.SECTION.DATA || s.layer !== layer) field.fail("the index of a data section of its own");
+  if (s.kind !== L.SECTION.DATA || s.layer !== layer || (part && (s.encoding || part[0] + part[1] > s.length))) field.fail("the index of a data section of its own");
+  if (part) return file.read(s.offset + part[0], part[1], `section ${index}`, signal);
   return readSection(file, index, L.MAX_DATA_BYTES, signal);
 }
 
@@ -164,6 +166,7 @@ function readLayers(file, info, count, notices, decoder) {
       index, kind, name, transform, properties: properties.object(), blobs: Object.keys(blobs.object()),
       splats: kind === "splats" ? openPages(file, index, properties, decoder) : null,
       blob: (key, signal) => readData(file, blobs.member(key), index, signal),
+      part: (key, offset, length, signal) => readData(file, blobs.member(key), index, signal, [offset, length]),
     };
   });
 }

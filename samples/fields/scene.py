@@ -177,8 +177,14 @@ def diffuse(points: F64, normals: F64, ids: NDArray[np.int64]) -> F64:
     return albedo(points, ids) * light * openness(points, normals, ids)[:, None] * (1.0, 0.98, 0.95)
 
 
-def gloss(points: F64, normals: F64, directions: F64, ids: NDArray[np.int64]) -> F64:
-    """(N, 3) the part that moves with the eye: a lobe a light about the mirrored direction, more at a grazing eye."""
+def gloss(
+    points: F64, normals: F64, directions: F64, ids: NDArray[np.int64], opened: F64 | None = None
+) -> F64:
+    """(N, 3) the part that moves with the eye: a lobe a light about the mirrored direction, more at a grazing eye.
+
+    opened: (N,) `openness` there, where it is known already.
+    """
+    opened = openness(points, normals, ids) if opened is None else opened
     facing = -np.sum(normals * directions, axis=1, keepdims=True)
     mirrored = directions + 2 * facing * normals
     shine = np.array([s.shine for s in SOLIDS])[ids, None]
@@ -186,7 +192,7 @@ def gloss(points: F64, normals: F64, directions: F64, ids: NDArray[np.int64]) ->
     tint = np.array([s.tint for s in SOLIDS])[ids]
     fresnel = 0.7 + 0.3 * (1 - np.clip(facing, 0, 1)) ** 3
     lobes = np.exp(sharpness * (mirrored @ LIGHTS.T - 1)) @ LIGHT_COLORS
-    return shine * fresnel * tint * lobes * (0.35 + 0.65 * openness(points, normals, ids)[:, None])
+    return shine * fresnel * tint * lobes * (0.35 + 0.65 * opened[:, None])
 
 
 def radiance(points: F64, normals: F64, directions: F64, ids: NDArray[np.int64]) -> F64:

@@ -56,12 +56,12 @@ def plain_text(path: Path, text: str) -> Plain:
         words = line.split()
         key = words[0] if words else "#"
         if key == "v":
-            if len(words) < 4:
+            if len(words) < 4 or not _numbers(words[1:7]):
                 raise fail(number, f"{_short(line)} is no position; expected v x y z")
             coloured = coloured and len(words) >= 7
             vertices.append(" ".join(words[:7]))
         elif key == "vt":
-            if len(words) < 2:
+            if len(words) < 2 or not _numbers(words[1:3]):
                 raise fail(number, f"{_short(line)} are no texture coordinates; expected vt u v")
             uvs.append(f"vt {words[1]} {words[2] if len(words) > 2 else 0}")
         elif key in ("f", "fo"):
@@ -104,6 +104,13 @@ def plain_text(path: Path, text: str) -> Plain:
     body = [f"o {group.name}\n" + "\n".join(rows) for group, rows in zip(groups, faces.values(), strict=True)]
     plain = "\n".join(["\n".join(vertices), "\n".join(uvs), *body, ""])
     return Plain(plain, groups, tuple(libraries), left_out)
+
+
+def _numbers(words: list[str]) -> bool:
+    try:
+        return bool([float(word) for word in words])
+    except ValueError:
+        return False
 
 
 def _lines(text: str) -> list[str]:

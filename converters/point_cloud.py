@@ -1,4 +1,4 @@
-"""PLY point clouds, and the vertices of meshes, as round opaque splats sized by the distances between neighbours."""
+"""PLY point clouds as round opaque splats sized by the distances between neighbours."""
 
 from __future__ import annotations
 
@@ -192,5 +192,5 @@ FORMAT: Format = Format(
     (),
     sniff,
     open_point_cloud,
-    reads="x y z with red green blue (integers or floats; grey without), as round splats; meshes: their vertices",
+    reads="x y z with red green blue (integers or floats; grey without), as round splats",
 )

@@ -7,7 +7,7 @@ import { aim, distance, dolly, look, move, orbit, pan } from "./camera.js";
 /**
  * What controls need of the viewer. pick: scene point below a place of the element (CSS pixels from its corner), or null.
  * range: least and greatest distance to the target, world units. wake: ask for a call of step.
- * @typedef {{get: () => Pose, set: (pose: Pose) => void, reset: () => void, pick: (x: number, y: number) => Vec3 | null,
+ * @typedef {{get: () => Pose, set: (pose: Pose) => void, reset: () => void, pick: (x: number, y: number) => Promise<Vec3 | null>,
  *   range: () => readonly [number, number], wake: () => void, help: () => void, escape: () => void, mode: (mode: Mode) => void}} Host
  */
 /**
@@ -129,9 +129,9 @@ export function createControls(element, host, options = {}) {
     host.wake();
   }, false);
 
-  on("dblclick", (e) => {
-    const box = element.getBoundingClientRect(), to = host.pick(e.clientX - box.left, e.clientY - box.top);
-    if (!to) return;
+  on("dblclick", async (e) => {
+    const box = element.getBoundingClientRect(), to = await host.pick(e.clientX - box.left, e.clientY - box.top);
+    if (!to || abort.signal.aborted) return;
     aiming = { from: host.get().target, to, done: options.still ? 1 : 0 };
     host.wake();
   });

@@ -8,7 +8,7 @@ export class Playable extends EventTarget {
   #player;
   /** Time and controls to begin with, as a link has them. */
   #moment = "";
-  /** What the player is to be told once it is there. @type {((player: Player) => void)[]} */
+  /** What the player is to be told once it is there, and what is done where there is none. @type {[(player: Player) => void, (() => void) | undefined][]} */
   #untold = [];
 
   /** Seconds of the scene's clock, from 0 to `duration`, which is 0 where nothing depends on time. */
@@ -58,9 +58,9 @@ export class Playable extends EventTarget {
   /** The scene is there, with a player or without one. @protected @param {Player | null} player */
   begin(player) {
     this.#player = player;
-    for (const what of this.#untold.splice(0)) {
+    for (const [what, without] of this.#untold.splice(0)) {
       try {
-        this.tell(what);
+        this.tell(what, without);
       } catch (error) {
         reportError(error); // the page's own mistake: the scene is shown all the same
       }
@@ -79,9 +79,10 @@ export class Playable extends EventTarget {
     this.#untold = [];
   }
 
-  /** Now, or once there is a player. @protected @param {(player: Player) => void} what */
-  tell(what) {
+  /** Now, or once there is a player; `without` in scenes that have none. @protected @param {(player: Player) => void} what @param {() => void} [without] */
+  tell(what, without) {
     if (this.#player) what(this.#player);
-    else if (this.#player === undefined) this.#untold.push(what);
+    else if (this.#player === undefined) this.#untold.push([what, without]);
+    else without?.();
   }
 }

@@ -40,9 +40,9 @@ const THRESHOLD = 1;
 const PAGE_SLOTS = 16;
 const LIVE_KINDS = ["generator", "sequence", "postprocess"];
 /** Kinds of layers whose frames the first bundle has not all of. */
-const RARE_KINDS = LIVE_KINDS;
+const RARE_KINDS = ["mesh", ...LIVE_KINDS];
 /** A picture needs one of them. */
-const SHOWN_KINDS = ["splats", "generator", "sequence"];
+const SHOWN_KINDS = ["splats", "mesh", "generator", "sequence"];
 /** Coefficients of one splat's SH are packed in this many words, by degree. @param {Layout} layout @param {number} degree */
 const shWords = (layout, degree) => degree ? constantOf(layout, `SH_WORDS_${degree}`) : 0;
 
@@ -89,12 +89,26 @@ async function createSceneView(lens, device, { layout, pipeline, files }, { form
   const executor = new Executor(device, { load: (path) => files[path], canvasFormat: format, onError: broken });
   const formats = { color: targetFormat(device) }, planner = createPlanner(pipeline, layout, formats), assemble = createAssembler(layout), cutter = new Cutter();
   const slotWords = constantOf(layout, "SLOT_WORDS"), group = constantOf(layout, "GROUP");
-  const drawable = lens.layers.flatMap((layer) => layer.splats ? [{ layer, pages: layer.splats }] : []);
+  const abort = new AbortController();
+  const meshes = await openMeshes().catch((error) => {
+    executor.destroy();
+    throw error;
+  });
+  const drawable = lens.layers.flatMap((layer) => {
+    if (!layer.splats) return [];
+    const sh = shWords(layout, layer.splats.shDegree) * group;
+    return [{ layer, pages: layer.splats, sh, bytes: 4 * (slotWords + sh) }];
+  });
   const all = drawable.reduce((n, d) => n + d.pages.clusters, 0);
+  if (meshes) {
+    // Splats and meshes share as they would need; every cluster twice over is enough whatever it takes.
+    const need = drawable.reduce((n, d) => n + 2 * d.pages.clusters * d.bytes, meshes.need), share = Math.min(meshes.need, memory * meshes.need / need);
+    meshes.reserve(share);
+    memory -= share;
+  }
   const limit = Math.min(device.limits.maxStorageBufferBindingSize, device.limits.maxBufferSize);
-  const layers = drawable.map(({ layer, pages }, k) => {
-    const sh = shWords(layout, pages.shDegree) * group, bytes = 4 * (slotWords + sh);
-    // Every cluster twice over is enough whatever it takes; below that the layer's share of the memory, and what can be bound.
+  const layers = drawable.map(({ layer, pages, sh, bytes }, k) => {
+    // The layer's share of the memory, and what can be bound.
     const slots = Math.min(2 * pages.clusters, Math.max(64, Math.floor(memory * pages.clusters / all / bytes)), Math.floor(limit / (4 * Math.max(slotWords, sh))));
     return createLayerPages(layer, pages, {
       slots, slotWords, shSlotWords: sh,
@@ -109,7 +123,6 @@ async function createSceneView(lens, device, { layout, pipeline, files }, { form
   let seen = "";
   /** @type {Live | null} */
   let live = null;
-  const abort = new AbortController();
 
   /** Makes the buffers and compiles the stages of a frame with these lists. @param {Record<string, import("./plan.js").Entry[]>} lists */
   async function compile(lists) {
@@ -117,6 +130,23 @@ async function createSceneView(lens, device, { layout, pipeline, files }, { form
     const plan = resolve(pipeline, layout, numbers, { ...emptyLists(), ...lists }, formats);
     executor.prepare(plan);
     await executor.compile(plan);
+  }
+
+  /** The scene's meshes; their modules are fetched by scenes that have any. @returns {Promise<import("./mesh/mesh.js").Meshes | null>} */
+  async function openMeshes() {
+    if (!lens.layers.some((l) => l.kind === "mesh")) return null;
+    const alone = !lens.layers.some((l) => l.kind !== "mesh" && SHOWN_KINDS.includes(l.kind));
+    try {
+      const { createMeshes } = await import("./mesh/mesh.js");
+      return await createMeshes(lens, {
+        executor, layout, compile, near: RENDER_DEFAULTS.near, threshold, camera: () => target()?.camera ?? null, changed, trouble, notice, failed,
+        empty: (error) => alone && broken(error), signal: abort.signal,
+      });
+    } catch (error) {
+      if (alone) throw error;
+      failed(error);
+      return null;
+    }
   }
 
   /** The part of the scene that is made anew each moment; its modules are fetched by scenes that have one. @returns {Promise<Live | null>} */
@@ -203,12 +233,13 @@ async function createSceneView(lens, device, { layout, pipeline, files }, { form
     const first = planner({ groups: layers.length, layers: Math.max(1, layers.length), width: 1, height: 1, max_groups: device.limits.maxComputeWorkgroupsPerDimension }, lists);
     executor.prepare(first);
     stream.want(layers.map((_, k) => `${k}:0`)); // while the pipelines compile
-    [live] = await Promise.all([openLive(), executor.compile(first)]);
+    [live] = await Promise.all([openLive(), executor.compile(first), meshes?.load()]);
     live?.load();
   } catch (error) {
     destroyed = true;
     abort.abort();
     stream.destroy();
+    meshes?.destroy();
     executor.destroy();
     throw error;
   }
@@ -217,7 +248,10 @@ async function createSceneView(lens, device, { layout, pipeline, files }, { form
     /** What is made anew each moment; null where the scene has nothing of the kind. */
     get live() { return live; },
     get splats() { return (current?.cut.splats ?? 0) + (live?.rows ?? 0); },
-    retry: () => stream.retry(),
+    retry() {
+      stream.retry();
+      meshes?.retry();
+    },
 
     /**
      * Draws a frame, or nothing while there is nothing to draw or a model is at it.
@@ -225,31 +259,36 @@ async function createSceneView(lens, device, { layout, pipeline, files }, { form
      * @returns {Drawn | null}
      */
     draw(target, ground, texture) {
-      const { camera } = target, ready = live?.update(target.live, camera) ?? "settled", { cut, keys } = choose(target);
-      const arrived = keys.length === 0 && stream.inFlight === 0, settled = arrived && ready === "settled" && !live?.loading;
-      if (arrived) done = 0;
-      if (ready === "wait" || (layers.every((l) => l.pool.size === 0) && !live?.drawable)) return null;
+      const { camera } = target, ready = live?.update(target.live, camera) ?? "settled", { cut, keys } = choose(target), meshed = meshes?.frame(camera);
+      const lacking = keys.length + (meshes?.pending ?? 0), arrived = lacking + stream.inFlight === 0, settled = arrived && ready === "settled" && !live?.loading;
+      if (arrived) {
+        done = 0;
+        meshes?.rest();
+      }
+      if (ready === "wait" || (layers.every((l) => l.pool.size === 0) && !live?.drawable && !meshes?.drawable)) return null;
       const moving = live?.draws(), streamed = layers.map((l) => l.draws());
       const draws = lens.layers.flatMap(({ index }) => /** @type {import("./assemble.js").Draws[]} */ (moving?.get(index) ?? streamed.filter((_, k) => layers[k].layer.index === index)));
       const made = assemble(camera, { ...RENDER_DEFAULTS, background: ground }, draws, device.limits.maxComputeWorkgroupsPerDimension);
-      const images = live?.images(camera), plan = planner(made.numbers, { ...made.lists, ...images?.lists });
-      executor.prepare(plan);
+      const images = live?.images(camera), plan = planner(made.numbers, { ...made.lists, ...meshed?.lists, ...images?.lists });
+      const anew = executor.prepare(plan);
+      meshed?.upload(anew);
       for (const name in made.uploads) executor.write(name, /** @type {Uint8Array<ArrayBuffer>} */ (made.uploads[name].bytes));
       const look = settled && live?.watch();
       const submitted = images?.draw(plan, texture);
       if (!images) executor.run(plan, texture());
       live?.after(camera, look || []);
-      const share = arrived ? 1 : done / (done + keys.length + 1e-9);
+      const came = done + (meshes?.done ?? 0), share = arrived ? 1 : came / (came + lacking + 1e-9);
       return { splats: cut.splats + (live?.rows ?? 0), settled, progress: Math.min(share, live?.loading ? 0.99 : 1), submitted };
     },
 
     /**
-     * The scene point under a pixel: the middle of the nearest drawn cluster's box that the ray crosses; null where there is none.
+     * The scene point under a pixel: of the nearest mesh, or the middle of the nearest drawn cluster's box that the ray crosses; null
+     * where there is none.
      * @param {Camera} camera @param {number} x @param {number} y pixels
-     * @returns {Vec3 | null}
+     * @returns {Promise<Vec3 | null>}
      */
-    pick(camera, x, y) {
-      let best = Infinity;
+    async pick(camera, x, y) {
+      let best = await meshes?.depth(x, y) ?? Infinity;
       const ray = [(x - camera.cx) / camera.fx, (y - camera.cy) / camera.fy, 1], m = camera.worldToCamera;
       const world = [0, 1, 2].map((i) => ray[0] * m[i] + ray[1] * m[4 + i] + ray[2] * m[8 + i]);
       const position = [0, 1, 2].map((i) => -(m[3] * m[i] + m[7] * m[4 + i] + m[11] * m[8 + i]));
@@ -269,6 +308,7 @@ async function createSceneView(lens, device, { layout, pipeline, files }, { form
       destroyed = true;
       abort.abort();
       stream.destroy();
+      meshes?.destroy();
       live?.destroy();
       executor.destroy();
     },

@@ -225,7 +225,7 @@ export class Viewer extends Playable {
         memory, threshold,
         target: () => this.#target(),
         changed: () => this.#changed(),
-        notice: (text) => this.tell((p) => p.notice(text)),
+        notice: (text) => this.tell((p) => p.notice(text), () => this.#ui.toast(text, 0)),
         trouble: (failures) => this.#ui.toast(failures > 2 ? "The connection is bad; still trying" : "", 0),
         failed: whileOpen((error) => this.#partFailed(error)),
         broken: whileOpen((error) => this.#fail(error)),
@@ -267,9 +267,9 @@ export class Viewer extends Playable {
   }
 
   /** @param {number} x @param {number} y CSS pixels */
-  #pick(x, y) {
+  async #pick(x, y) {
     const target = this.#target(), k = this.#size.width / this.#ui.canvas.clientWidth;
-    return this.#session && target && this.#session.view.pick(target.camera, x * k, y * k);
+    return this.#session && target && this.#session.view.pick(target.camera, x * k, y * k).catch(() => null); // the device may be lost meanwhile
   }
 
   /** @param {Tool} tool */

@@ -8,10 +8,12 @@ const base64 = (buffer) => {
 
 /** Counts what reaches the device: buffers made, read-backs of any kind, submissions. */
 function counted(device) {
-  const counts = { buffers: 0, textures: 0, readable: 0, maps: 0, copiesOut: 0, copies: 0, submits: 0 }, readable = new WeakSet();
+  const counts = { buffers: 0, textures: 0, readable: 0, maps: 0, copiesOut: 0, copies: 0, submits: 0, written: 0 }, readable = new WeakSet();
   const textures = new Map(), createBuffer = device.createBuffer.bind(device), createTexture = device.createTexture.bind(device);
   const createEncoder = device.createCommandEncoder.bind(device), submit = device.queue.submit.bind(device.queue);
+  const sizes = new Map();
   device.createBuffer = (wanted) => {
+    sizes.set(wanted.label, wanted.size);
     const made = createBuffer(wanted);
     counts.buffers++;
     if (wanted.usage & GPUBufferUsage.MAP_READ) {
@@ -38,10 +40,12 @@ function counted(device) {
     return made;
   };
   device.queue.submit = (...a) => (counts.submits++, submit(...a));
-  return { counts, textures, createBuffer, createEncoder, submit };
+  const writeBuffer = device.queue.writeBuffer.bind(device.queue);
+  device.queue.writeBuffer = (to, at, data, ...rest) => (counts.written += data.byteLength, writeBuffer(to, at, data, ...rest));
+  return { counts, textures, sizes, createBuffer, createEncoder, submit };
 }
 
-/** @param {string} client address of the client's modules @param {string} src of a scene @param {{float16?: boolean, memory?: number}} options */
+/** @param {string} client address of the client's modules @param {string} src of a scene @param {{float16?: boolean, memory?: number, threshold?: number}} options */
 export async function open(client, src, options = {}) {
   const { openScene } = await import(`${client}scene_view.js`), { urlSource } = await import(`${client}bytes.js`);
   const adapter = await navigator.gpu.requestAdapter(), features = ["float32-blendable", ...(options.float16 ? ["shader-f16"] : [])];
@@ -50,7 +54,7 @@ export async function open(client, src, options = {}) {
   let target = null, wake = () => {}, frames = 0, waited = 0;
   const scene = await openScene(urlSource(src), new AbortController().signal);
   const view = await scene.createView(device, {
-    format: "rgba8unorm", memory: 64 << 20, target: () => target, changed: () => wake(), trouble() {},
+    format: "rgba8unorm", memory: options.memory ?? 64 << 20, threshold: options.threshold, target: () => target, changed: () => wake(), trouble() {},
     notice: (text) => notices.push(text), failed: (e) => failures.push(`failed: ${e.message}`), broken: (e) => failures.push(`broken: ${e.message}`),
   });
   let canvas = null;
@@ -109,6 +113,25 @@ export async function open(client, src, options = {}) {
       return Object.fromEntries(Object.entries(spy.counts).map(([k, v]) => [k, v - before[k]]));
     },
     settle,
+    /** Share of the pixels that show something, frame by frame from the first one until nothing more arrives; an upload later than its frame would show. */
+    async covered(to) {
+      const shares = [];
+      target = { budget: 1e6, ...to };
+      for (let settled = false; !settled;) {
+        const again = new Promise((resolve) => { wake = resolve; setTimeout(resolve, 100); });
+        const drawn = view.draw(target, [0, 0, 0, 1], () => canvasOf(target.camera));
+        settled = drawn?.settled ?? false;
+        if (drawn) {
+          const { data } = await picture(), values = new Float32Array(Uint8Array.from(atob(data), (c) => c.charCodeAt(0)).buffer);
+          shares.push(values.filter((v, i) => i % 4 === 3 && v > 0.5).length / (values.length / 4));
+        }
+        if (!settled) await again;
+      }
+      return shares;
+    },
+    /** Bytes of a buffer. @param {string} name */
+    sizeOf: (name) => spy.sizes.get(name),
+    pick: (to, x, y) => view.pick(to.camera, x, y),
     close() {
       view.destroy();
       device.destroy();

@@ -76,7 +76,7 @@ fn mesh_lightfield_fs(@builtin(position) position: vec4f) -> @location(0) vec4f 
     }
   }
   if (seen == 0u) {
-    discard;
+    return vec4f(0.0);
   }
   let map = mesh_direction_taps(layer.direction * direction);
   let groups = mesh_shading.terms / 4u;

@@ -18,7 +18,7 @@ fn mesh_plain_vs(@builtin(vertex_index) vertex: u32) -> @builtin(position) vec4f
 fn mesh_plain_fs(@builtin(position) position: vec4f) -> @location(0) vec4f {
   let pixel = mesh_pixel(vec2u(position.xy));
   if (pixel.covered == 0.0) {
-    discard;
+    return vec4f(0.0);
   }
   let carried = mesh_layers[mesh_shading.layer].carried;
   let first = pixel.channels[0] * mesh_params[0] + mesh_params[carried];

@@ -63,9 +63,7 @@ def mesh_pixels(
     eye = layer["eye"].astype(np.float64) + layer["eye_rest"]
     seen = _floats(words, vertex[..., None] + np.arange(3)) - eye
     weights = _hit(frame, layer, seen, (x + 0.5) / side, (y + 0.5) / side)
-    stored, border = np.zeros((len(x), 4 * carried)), np.full(len(x), np.inf)
-    for i in range(len(x)):
-        stored[i], border[i] = _carried(layer, block[i], vertex[i], weights[i], words)
+    stored, border = _carried(layer, block, vertex, weights, words)
     values = stored[:, :c] / 255
     relative = np.einsum("nk,nkc->nc", weights, seen)
     relative /= np.linalg.norm(relative, axis=1, keepdims=True)
@@ -110,29 +108,36 @@ def _carried(
     vertex: NDArray[np.int64],
     weights: F64,
     words: NDArray[np.uint32],
-) -> tuple[F64, float]:
-    """All bytes of a sample, filtered, and the distance to the border of the nearest texel."""
-    carried, width, height = int(layer["carried"]), int(block["width"]), int(block["height"])
+) -> tuple[F64, F64]:
+    """(N, 4 words) bytes of the samples, filtered, and (N,) distances to the border of the nearest texel."""
+    carried, textured = int(layer["carried"]), block["width"] > 0
 
-    def bytes_at(at: int) -> F64:
-        return words[at : at + carried].view(np.uint8).astype(np.float64)
+    def bytes_at(at: NDArray[np.int64]) -> F64:
+        return words[at[..., None] + np.arange(carried)].view(np.uint8).astype(np.float64)
 
-    if width == 0:
-        return np.sum([w * bytes_at(v + 3) for w, v in zip(weights, vertex.tolist(), strict=True)], axis=0), np.inf
-    u, v = weights @ _floats(words, vertex[:, None] + np.arange(3, 5))
+    stored, border = np.zeros((len(block), 4 * carried)), np.full(len(block), np.inf)
+    plain = ~textured
+    stored[plain] = np.einsum("nk,nkc->nc", weights[plain], bytes_at(vertex[plain] + 3))
+    block, vertex, weights = block[textured], vertex[textured], weights[textured]
+    size = np.stack([block["width"], block["height"]], axis=1).astype(np.int64)
+    uv = np.einsum("nk,nkc->nc", weights, _floats(words, vertex[..., None] + np.arange(3, 5)))
+    border[textured] = np.abs(uv - np.round(uv)).min(axis=1)
 
-    def texel(x: float, y: float) -> F64:
-        column, row = min(max(int(x), 0), width - 1), min(max(int(y), 0), height - 1)
-        return bytes_at(int(block["texels"]) + (row * width + column) * carried)
+    def texel(at: F64) -> F64:
+        column, row = np.clip(at.astype(np.int64), 0, size - 1).T
+        return bytes_at(block["texels"].astype(np.int64) + (row * size[:, 0] + column) * carried)
 
-    border = float(np.abs(np.array([u, v]) - np.round([u, v])).min())
     if not layer["smoothed"]:
-        return texel(np.floor(u), np.floor(v)), border
-    x0, y0 = np.floor(u - 0.5), np.floor(v - 0.5)
-    fx, fy = u - 0.5 - x0, v - 0.5 - y0
-    total, sum_of = np.zeros(4 * carried), 0.0
-    for dx, dy in ((0, 0), (1, 0), (0, 1), (1, 1)):
-        found, share = texel(x0 + dx, y0 + dy), (fx if dx else 1 - fx) * (fy if dy else 1 - fy)
-        if layer["empty"] == constant("MESH_NONE") or found[int(layer["empty"])] > 0:
-            total, sum_of = total + share * found, sum_of + share
-    return total / sum_of, border
+        stored[textured] = texel(np.floor(uv))
+        return stored, border
+    corner = np.floor(uv - 0.5)
+    f = uv - 0.5 - corner
+    total, shares = np.zeros((len(uv), 4 * carried)), np.zeros((len(uv), 1))
+    for step in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        found = texel(corner + step)
+        share = np.where(step, f, 1 - f).prod(axis=1, keepdims=True)
+        if layer["empty"] != constant("MESH_NONE"):
+            share = share * (found[:, int(layer["empty"]), None] > 0)
+        total, shares = total + share * found, shares + share
+    stored[textured] = total / shares
+    return stored, border

@@ -245,6 +245,24 @@ def test_the_same_bytes_twice_and_wherever_nodes_lie_in_the_pool(
     assert renderer.render(layers, CAMERA).tobytes() == want
 
 
+@pytest.mark.parametrize("at", [(0, 0, 0), (9e4, -7e4, 8e4)])
+def test_nodes_meet_without_cracks(renderer: Renderer, at: tuple[float, float, float]) -> None:
+    """A sphere cut into 16 nodes at random: seen from inside, all is covered, wherever it lies."""
+    whole = scenes.sphere(1.0, 64)
+    positions = (whole.positions + np.array(at)).astype(np.float32)
+    node = np.random.default_rng(3).integers(0, 16, len(whole.triangles))
+    parts = []
+    for k in range(16):
+        used, corners = np.unique(whole.triangles[node == k], return_inverse=True)
+        assert whole.values is not None
+        parts.append(Surface(positions[used], corners.reshape(-1, 3).astype(np.int32), values=whole.values[used]))
+    layer = placed(mesh(parts, 2), MIRRORED, (0.3, 0.1, -0.2))
+    inside = layer.transform @ [at[0] + 0.1, at[1] + 0.2, at[2] + 0.05, 1]
+    for forward in ((1, 0.2, 0.1), (-1, 0.3, 0.4), (0.2, -0.1, 1)):
+        camera = Camera.look_at(inside[:3], inside[:3] + forward, (0.1, -1, 0), 100, 200, 150)
+        assert (renderer.render([layer], camera)[..., 3] == 1).all()
+
+
 @pytest.mark.parametrize("by_transform", [False, True])
 def test_a_mesh_far_from_the_origin_keeps_its_precision(renderer: Renderer, by_transform: bool) -> None:
     """100,000 units away the picture is that of the origin. Vertices on a grid of 1/128 are float32 there, too; the

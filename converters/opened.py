@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -113,7 +114,8 @@ class Scene:
             return given
         if self._layer_source is not None:
             if self._layer_source.mesh is not None:
-                return start_camera(self._meshes[0].nodes.support[0].astype(np.float32), self.up)
+                corners = np.array(list(itertools.product(*self._meshes[0].nodes.support[0].T)))
+                return start_camera(corners.astype(np.float32), self.up)
             bounds = next(iter(self.live.values())).bounds
             return start_camera(np.array(bounds or ((-1, -1, -1), (1, 1, 1)), np.float32), self.up)
         return start_camera(self.read().means, self.up)

@@ -174,7 +174,7 @@ FORMAT: Format = Format(
     (".lens",),
     sniff,
     open_lens,
-    reads="full detail of every splats layer, cameras and facts",
+    reads="full detail of every splats layer, meshes and what is live as they are, cameras and facts",
     writes="a tree of levels of detail, a layer for each input, pages for streaming",
     loses="full float32: splats are quantised",
 )

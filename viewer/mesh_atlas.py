@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -30,7 +31,8 @@ class Cells:
         """Each once, sorted."""
         low = x.min(), y.min()
         w, h = int(x.max() - low[0]) + 1, int(y.max() - low[1]) + 1
-        key = np.unique((chart * h + (y - low[1])) * w + (x - low[0]))
+        key = np.sort((chart * h + (y - low[1])) * w + (x - low[0]))
+        key = key[np.concatenate([[True], key[1:] > key[:-1]])]
         return Cells(key // (w * h), key % w + low[0], key // w % h + low[1])
 
 
@@ -84,7 +86,7 @@ def laid_out(piece: Piece, label: Ints, uvs: Doubles, cells: Cells, bytes_: Byte
     np.maximum.at(last, column, cells.y - low[1, inverse])
     nothing = last < 0  # a column between two parts of a chart
     first[nothing], last[nothing] = 0, 0
-    outlines = [np.stack([first[a:b], last[a:b]]) for a, b in zip(columns[:-1], columns[1:], strict=True)]
+    outlines = [np.stack([first[a:b], last[a:b]]) for a, b in pairwise(columns)]
     x, y, width, height = pack(outlines, (size[0], size[1]))
     shift = np.stack([x, y]) - low
     texels = np.zeros((height, width, bytes_.shape[1]), np.uint8)
@@ -156,7 +158,7 @@ def reduced_surface(
 
 def _nearest_known(wanted: Cells, total: Doubles, start: Ints, sizes: Ints) -> Ints:
     """For each texel that is wanted, itself, or the nearest one of its chart that the original triangles touch."""
-    own = start[wanted.chart] + wanted.y * sizes[wanted.chart, 0] + wanted.x
+    own: Ints = start[wanted.chart] + wanted.y * sizes[wanted.chart, 0] + wanted.x
     missing = np.flatnonzero(total[own] == 0)
     for chart in np.unique(wanted.chart[missing]):
         rows = missing[wanted.chart[missing] == chart]

@@ -23,7 +23,7 @@ def baked(piece: Piece, textures: Textures, look: Look) -> Piece:
     """
     assert piece.uvs is not None and piece.source is not None
     t, n = piece.triangles, len(piece.positions)
-    corners = piece.uvs.astype(np.float64)[t]
+    corners: Doubles = piece.uvs.astype(np.float64)[t]
     area, source = areas(piece.positions, t), piece.source[t[:, 0]]
     weight, sums = np.zeros(n), np.zeros((n, look.channels))
     share = np.zeros(len(t))
@@ -35,7 +35,8 @@ def baked(piece: Piece, textures: Textures, look: Look) -> Piece:
         count = np.bincount(triangle, minlength=len(t))
         share += np.bincount(triangle[there], minlength=len(t)) / np.maximum(count, 1)
         owner = triangle[there]
-        near = _barycentric(np.stack([x, y], axis=1)[there] + 0.5, corners[owner]) + MEAN_SHARE
+        middle: Doubles = np.stack([x, y], axis=1)[there] + 0.5
+        near = _barycentric(middle, corners[owner]) + MEAN_SHARE
         near *= (area / np.maximum(count, 1))[owner, None]
         for k in range(3):
             weight += np.bincount(t[owner, k], near[:, k], n)
@@ -44,7 +45,9 @@ def baked(piece: Piece, textures: Textures, look: Look) -> Piece:
     values = np.rint(sums / np.where(weight > 0, weight, 1)[:, None]).astype(np.uint8)
     if look.empty is not None:
         values[:, look.empty] = np.maximum(values[:, look.empty], 1)
-    kept = t[share >= 0.5] if (share >= 0.5).any() else t[share == share.max()]
+    order = np.argsort(-share, kind="stable")
+    enough = int(np.searchsorted(np.cumsum(area[order]), (share * area).sum() * (1 - 1e-9))) + 1
+    kept = t[np.sort(order[:enough])]
     plain = replace(piece, uvs=None, source=None, origin=None, values=values, triangles=kept)
     return sound(welded(plain.of(kept)))
 

@@ -13,7 +13,7 @@ from splatlens.viewer.mesh_bake import baked
 from splatlens.viewer.mesh_cells import Cell, cells
 from splatlens.viewer.mesh_clean import Cleaned, clean
 from splatlens.viewer.mesh_distance import Surfaces, apart
-from splatlens.viewer.mesh_pieces import Flags, Ints, Piece, areas, joined
+from splatlens.viewer.mesh_pieces import Doubles, Flags, Ints, Piece, areas, joined
 from splatlens.viewer.mesh_simplify import bounded, simplified
 
 #: u32 that a leaf takes on the GPU, about, with texels and without.
@@ -142,15 +142,15 @@ class _Builder:
         box = np.stack([[s.surface.positions.min(0), s.surface.positions.max(0)] for s in nodes]).astype(np.float64)
         page = np.zeros(n, np.int64)
         inner = np.flatnonzero(count)
-        for number, i in enumerate(inner):
+        for number, i in enumerate(inner.tolist()):
             page[first[i] : first[i] + count[i]] = number + 1
-        for i in inner[::-1]:
+        for i in inner[::-1].tolist():
             below = box[first[i] : first[i] + count[i]]
             box[i] = np.minimum(box[i, 0], below[:, 0].min(0)), np.maximum(box[i, 1], below[:, 1].max(0))
         sphere = np.concatenate([box.mean(axis=1), np.zeros((n, 1))], axis=1)
         for i in range(n):
             sphere[i, 3] = max(self._reach(nodes[i], sphere[i, :3]), 0.0)
-        for i in inner[::-1]:
+        for i in inner[::-1].tolist():
             kids = slice(first[i], first[i] + count[i])
             # What is below reaches no farther than the children's spheres, nor than the corner of the box.
             far = np.linalg.norm(sphere[kids, :3] - sphere[i, :3], axis=1) + sphere[kids, 3]
@@ -161,7 +161,7 @@ class _Builder:
         words = np.array([words_of(node.surface) for node in nodes], np.int64)
         return MeshNodes(first, count, error, sphere, box, triangles, words, page)
 
-    def _reach(self, node: Node, centre: np.ndarray) -> float:
+    def _reach(self, node: Node, centre: Doubles) -> float:
         return float(np.linalg.norm(node.surface.positions.astype(np.float64) - centre, axis=1).max())
 
     def build(self, cell: Cell) -> Node:
@@ -184,12 +184,14 @@ class _Builder:
         """A node with larger texels; None where it would be too large, or its texels hardly more than its vertices."""
         union = joined([child.part for child in children])
         part = simplified(union, self.locked(union, cell), len(union.triangles) // TEXTURED_BRANCHING)
+        expected = sum(np.prod(c.surface.texels.shape[:2]) for c in children if c.surface.texels is not None)
+        if expected < len(part.positions) * TEXTURED_BRANCHING or len(part.positions) > 1 << 16:
+            return None
         scale = max(child.scale for child in children) * TEXTURED_BRANCHING**0.5
         whole = self.cleaned.pieces[cell.piece]
         surface = reduced_surface(part, whole, cell.triangles, self.cleaned.textures, self.look, scale)
         assert surface.texels is not None
-        filled = int(surface.texels.any(axis=2).sum())
-        if words_of(surface) > NODE_WORDS or filled < len(part.positions) or len(part.positions) > 1 << 16:
+        if words_of(surface) > NODE_WORDS:
             return None
         moved = self.moved(part, union, children)
         error = max([moved, texel_size(surface) * self.look.supersample] + [child.error for child in children])
@@ -227,21 +229,23 @@ def _plain(part: Piece) -> Surface:
 def texel_size(surface: Surface) -> float:
     """Layer units that a texel is wide: more than on nine tenths of the surface."""
     assert surface.uvs is not None
-    there, texels = areas(surface.positions, surface.triangles), areas(surface.uvs, surface.triangles)
-    return _quantile(np.sqrt(there / np.maximum(texels, 1e-9)), there)
+    triangles = surface.triangles.astype(np.int64)
+    there, texels = areas(surface.positions, triangles), areas(surface.uvs, triangles)
+    return _quantile(np.sqrt(there / np.maximum(texels, 1e-9)), there, 0.9)
 
 
 def edge_length(part: Piece) -> float:
-    """The mean edge of triangles, of which nine tenths of the surface have shorter ones."""
+    """The mean edge of triangles, of which half of the surface has shorter ones: those that are long are so because
+    little changes there."""
     corners = part.positions.astype(np.float64)[part.triangles]
     edges = np.linalg.norm(corners - np.roll(corners, -1, axis=1), axis=2).mean(axis=1)
-    return _quantile(edges, areas(part.positions, part.triangles))
+    return _quantile(edges, areas(part.positions, part.triangles), 0.5)
 
 
-def _quantile(values: np.ndarray, weights: np.ndarray) -> float:
+def _quantile(values: Doubles, weights: Doubles, share: float) -> float:
     order = np.argsort(values, kind="stable")
     total = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(total, 0.9 * total[-1])])
+    return float(values[order][np.searchsorted(total, share * total[-1])])
 
 
 def difference(part: Piece, other: Piece) -> float:

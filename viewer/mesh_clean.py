@@ -16,6 +16,8 @@ from splatlens.viewer.mesh_pieces import Doubles, Flags, Floats, Ints, Piece, Te
 MAX_EDGE = 96.0
 #: Texels from the texture at which uvs are no longer believed.
 MAX_UV = 1 << 20
+#: Marks of texels.
+TOUCHED, FULL = np.uint8(1), np.uint8(2)
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ def _together(surfaces: Sequence[Surface], chosen: Sequence[int]) -> Piece:
     positions = np.concatenate([s.positions for s in parts]).astype(np.float32)
     place = np.zeros(len(positions), np.int64)
     if parts[0].values is not None:
-        return Piece(positions, triangles, place, values=np.concatenate([s.values for s in parts if s.values is not None]))
+        values = np.concatenate([s.values for s in parts if s.values is not None])
+        return Piece(positions, triangles, place, values=values)
     uvs = np.concatenate([s.uvs for s in parts if s.uvs is not None]).astype(np.float32)
     source = np.repeat(np.array(chosen, np.int64), np.diff(offsets))
     return Piece(positions, triangles, place, uvs, source, place)
@@ -165,7 +168,7 @@ def _cut_triangles(t: Ints, m: Ints, cut: Flags, parent: Ints) -> tuple[Ints, In
         if not rows.any():
             continue
         # Turned so that a lone cut edge is the first, a lone whole edge the last.
-        turn = 0 if flags.all() else int(np.flatnonzero(flags)[0] if flags.sum() == 1 else (np.flatnonzero(~flags)[0] + 1) % 3)
+        turn = {1: 0, 2: 1, 4: 2, 3: 0, 6: 1, 5: 2, 7: 0}[pattern]
         (a, b, c), (p, q, r) = np.roll(t[rows], -turn, axis=1).T, np.roll(m[rows], -turn, axis=1).T
         if flags.sum() == 1:
             new = [(a, p, c), (p, b, c)]
@@ -181,10 +184,10 @@ def _cut_triangles(t: Ints, m: Ints, cut: Flags, parent: Ints) -> tuple[Ints, In
 
 
 def _texels(piece: Piece, textures: Textures, look: Look) -> tuple[Ints, Flags, int]:
-    """(T,) texels touched, whether one of them is filled, and how many filled ones are touched in all."""
+    """(T,) texels touched, those that several touch shared out; whether one is filled; how many filled ones in all."""
     assert piece.uvs is not None and piece.source is not None
     cost, filled = np.zeros(len(piece.triangles), np.int64), np.zeros(len(piece.triangles), np.bool_)
-    seen = [None if t is None else np.zeros(t.shape[:2], np.bool_) for t in textures.texels]
+    seen = [None if t is None else np.zeros(t.shape[:2], np.uint8) for t in textures.texels]
     corners: Doubles = piece.uvs.astype(np.float64)[piece.triangles]
     source = piece.source[piece.triangles[:, 0]]
     for triangle, x, y in touched(corners, look.filter):
@@ -194,9 +197,12 @@ def _texels(piece: Piece, textures: Textures, look: Look) -> tuple[Ints, Flags, 
         for s in np.unique(source[triangle]):
             mark = seen[s]
             assert mark is not None
-            rows = there & (source[triangle] == s)
-            mark[np.clip(y[rows], 0, mark.shape[0] - 1), np.clip(x[rows], 0, mark.shape[1] - 1)] = True
-    return cost, filled, sum(int(m.sum()) for m in seen if m is not None)
+            h, w = mark.shape
+            for rows, flag in ((source[triangle] == s, TOUCHED), (there & (source[triangle] == s), FULL)):
+                mark[np.clip(y[rows], 0, h - 1), np.clip(x[rows], 0, w - 1)] |= flag
+    marks = [m for m in seen if m is not None]
+    share = min(sum(np.count_nonzero(m) for m in marks) / max(int(cost.sum()), 1), 1.0)
+    return np.ceil(cost * share).astype(np.int64), filled, sum(np.count_nonzero(m & FULL) for m in marks)
 
 
 def _placed(piece: Piece, place: Ints) -> Piece:

@@ -46,22 +46,24 @@ def _place(left: list[Ints], size: tuple[Ints, Ints], width: int) -> tuple[Ints,
         kinds.setdefault(kind, []).append(int(i))
     queues = [list(reversed(queue)) for _, queue in sorted(kinds.items())]
     sky = np.zeros(width, np.int64)
+    windows: dict[int, Ints] = {}
     x, y = np.zeros(len(left), np.int64), np.zeros(len(left), np.int64)
-    while any(queues):
+    for _ in left:
         best: tuple[float, float, int, int, int, int] | None = None
         for q, queue in enumerate(queues):
             if not queue:
                 continue
             i = queue[-1]
             first, last = left[i]
-            windows = np.lib.stride_tricks.sliding_window_view(sky, len(first))
-            gap = windows - first
+            if len(first) not in windows:
+                windows[len(first)] = np.arange(width - len(first) + 1)[:, None] + np.arange(len(first))
+            gap = sky[windows[len(first)]] - first
             low = np.maximum(gap.max(axis=1), 0)
             # Rows of nothing left below the chart, and how far it sticks out over what is there.
             waste = low * len(first) - gap.sum(axis=1)
             top = low + int(last.max()) + 1
             score = waste + np.maximum(top - int(sky.max()), 0) * len(first) / 2
-            at = int(np.lexsort((top, score))[0]) if len(score) > 1 else 0
+            at = int(np.argmin(score + top * 1e-6))
             candidate = (float(score[at]), float(top[at]) - 1e-3 * int(size[1][i]), q, at, int(low[at]), i)
             if best is None or candidate < best:
                 best = candidate

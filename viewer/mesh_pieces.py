@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,9 +47,20 @@ class Piece:
 
     def vertices(self, rows: Ints) -> Piece:
         """Its vertices `rows`, with the triangles as they are."""
+        chosen: dict[str, Any] = {name: a[rows] for name, a in self.carried().items()}
+        return replace(self, **chosen)
+
+    def carried(self) -> dict[str, Any]:
+        """What there is of its vertices, by name."""
         names = ("positions", "place", "uvs", "source", "origin", "values")
         held = {name: getattr(self, name) for name in names}
-        return replace(self, **{name: a[rows] for name, a in held.items() if a is not None})
+        return {name: a for name, a in held.items() if a is not None}
+
+    def beside(self, *others: Piece) -> Piece:
+        """Its vertices and, after them, those of others; the triangles as they are."""
+        parts = [p.carried() for p in (self, *others)]
+        both: dict[str, Any] = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+        return replace(self, **both)
 
 
 class Textures:
@@ -121,11 +133,9 @@ def joined(pieces: Sequence[Piece]) -> Piece:
     Welded pieces are joined wherever two vertices have one place, and carry the mean of their bytes.
     """
     first = pieces[0]
-    names = ("positions", "place", "uvs", "source", "origin", "values")
-    parts = {n: [getattr(p, n) for p in pieces] for n in names if getattr(first, n) is not None}
     offsets = np.cumsum([0] + [len(p.positions) for p in pieces])
     triangles = np.concatenate([p.triangles + o for p, o in zip(pieces, offsets[:-1], strict=True)])
-    whole = replace(first, triangles=triangles, **{n: np.concatenate(a) for n, a in parts.items()})
+    whole = replace(first.beside(*pieces[1:]), triangles=triangles)
     if whole.welded:
         return welded(whole)
     # A vertex that was moved has no twin: its own number keeps it apart.

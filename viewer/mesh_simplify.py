@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -42,11 +43,10 @@ def simplified(piece: Piece, locked: Flags, target: int) -> Piece:
     small = _carried(piece, used, faces.astype(np.int64), became, np.asarray(moved, np.float64))
     if frozen.any():
         n = len(small.positions)
-        both = _appended(small, piece)
         place = np.full(len(piece.positions), -1, np.int64)
         place[used] = became
         corner = np.where(place[t[frozen]] >= 0, place[t[frozen]], t[frozen] + n)
-        return sound(replace(both, triangles=np.concatenate([few.astype(np.int64), corner])))
+        return sound(replace(small.beside(piece), triangles=np.concatenate([few.astype(np.int64), corner])))
     return sound(replace(small, triangles=few.astype(np.int64)))
 
 
@@ -93,7 +93,7 @@ def _carried(piece: Piece, used: Ints, faces: Ints, became: Ints, moved: Doubles
     corner = near[np.arange(len(near)), np.argmax(weights, axis=1)]
     same = (points[corner] == moved).all(axis=1)
     out = before.vertices(corner)
-    names = {"place": np.where(same, out.place, -1)}
+    names: dict[str, Any] = {"place": np.where(same, out.place, -1)}
     fresh = ~same
     for name in ("uvs", "values"):
         held = getattr(before, name)
@@ -104,12 +104,6 @@ def _carried(piece: Piece, used: Ints, faces: Ints, became: Ints, moved: Doubles
         value[fresh] = np.rint(mixed) if name == "values" else mixed
         names[name] = value
     return replace(out, positions=moved.astype(np.float32), **names)
-
-
-def _appended(first: Piece, second: Piece) -> Piece:
-    names = ("positions", "place", "uvs", "source", "origin", "values")
-    held = {n: (getattr(first, n), getattr(second, n)) for n in names if getattr(first, n) is not None}
-    return replace(first, **{n: np.concatenate(pair) for n, pair in held.items()})
 
 
 def clustered(piece: Piece, locked: Flags, cell: float) -> Piece:

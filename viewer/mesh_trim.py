@@ -50,9 +50,8 @@ def trimmed(piece: Piece, label: Ints, cells: tuple[Ints, Ints, Ints], there: Fl
     kept, group = same_rows(corners, label[first])
     added = replace(piece.vertices(first[kept]), positions=corners[kept, :3], uvs=corners[kept, 3:])
     rest = len(piece.positions)
-    names = ("positions", "place", "uvs", "source", "origin")
-    both = {name: np.concatenate([getattr(piece, name), getattr(added, name)]) for name in names}
-    return sound(replace(piece, triangles=np.concatenate([piece.triangles[~cut], group[triangles] + rest]), **both))
+    triangles = np.concatenate([piece.triangles[~cut], group[triangles] + rest])
+    return sound(replace(piece.beside(added), triangles=triangles))
 
 
 def _cut(polygons: Doubles, count: Ints, side: Doubles) -> tuple[Doubles, Ints]:

@@ -23,8 +23,10 @@ from splatlens.viewer.mesh_texels import MAX_SIDE, clear_empty, decode_texels, e
 MAX_VERTICES = 1 << 16
 #: u32 of a page on the GPU, most: WebGPU's default limit of a storage binding, 128 MiB.
 MAX_PAGE_WORDS = 1 << 25
-#: Modes of a column of floats: k / 10^mode, k a whole number; or the bit patterns.
+#: Modes of a column of floats: k / 10^mode, k a whole number, and by how many floats it misses; or the bit patterns.
 MAX_DECIMALS, BITS = 9, 255
+#: Values by which a column's mode is chosen.
+SAMPLE = 4096
 #: Modes of corners: from the first vertex that had none before; from the corner before.
 FRESH, STEPS = 0, 1
 #: Columns of floats: x, y, z, u, v. Their modes, and that of corners, come first.
@@ -119,7 +121,22 @@ def decode_page(data: bytes, shapes: Sequence[Shape], channels: int, empty: int 
 
 def geometry_bytes(shape: Shape, channels: int) -> int:
     """Most bytes of a surface's geometry, inflated: every position new."""
-    return shape.vertices * (2 + 12 + (8 if shape.width else channels)) + 6 * shape.triangles
+    return shape.vertices * (2 + 24 + (16 if shape.width else channels)) + 6 * shape.triangles
+
+
+def in_order(surface: Surface) -> Surface:
+    """The same surface, its vertices in the order in which triangles first have them: that takes a third less bytes.
+
+    Vertices that no triangle has are left out.
+    """
+    used, first, inverse = np.unique(surface.triangles.ravel(), return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    place = np.empty(len(used), np.int32)
+    place[order] = np.arange(len(used), dtype=np.int32)
+    rows = used[order]
+    uvs = None if surface.uvs is None else surface.uvs[rows]
+    values = None if surface.values is None else surface.values[rows]
+    return Surface(surface.positions[rows], place[inverse].reshape(-1, 3), uvs, surface.texels, values)
 
 
 def pack_geometry(surfaces: Sequence[Surface], channels: int) -> bytes:
@@ -137,7 +154,7 @@ def pack_geometry(surfaces: Sequence[Surface], channels: int) -> bytes:
     steps = np.asarray(steps, np.int64)
     modes = np.array([*(mode for mode, _ in columns), mode], np.uint8)
     return b"".join([
-        modes.tobytes(), bytes_apart(np.concatenate(repeats), 2), *(bytes_apart(codes, 4) for _, codes in columns),
+        modes.tobytes(), bytes_apart(np.concatenate(repeats), 2), *(data for _, data in columns),
         np.diff(joined, axis=0, prepend=np.uint8(0)).T.tobytes(), bytes_apart(steps, 2),
     ])  # fmt: skip
 
@@ -162,10 +179,11 @@ def unpack_geometry(
     rows = np.split(repeats, np.cumsum(vertices)[:-1])
     fresh = [int(np.count_nonzero(one == 0)) for one in rows]
     counts = [sum(fresh)] * 3 + [int(vertices[textured].sum())] * 2
-    columns = [
-        unpack_floats(apart(take(4 * n), 4), int(mode), f"{where}: {name}")
-        for n, mode, name in zip(counts, modes[:COLUMNS], "xyzuv", strict=True)
-    ]
+    columns = []
+    for n, mode, name in zip(counts, modes[:COLUMNS].tolist(), "xyzuv", strict=True):
+        if mode > MAX_DECIMALS and mode != BITS:
+            raise damaged(f"{where}: {name}: mode: expected 0 to {MAX_DECIMALS} or {BITS}, got {mode}")
+        columns.append(unpack_floats(take(4 * n if mode == BITS else 8 * n), mode, f"{where}: {name}"))
     plain = int(vertices[~textured].sum())
     values = np.cumsum(take(channels * plain).reshape(channels, plain), axis=1, dtype=np.uint8).T
     steps = apart(take(2 * 3 * sum(one.triangles for one in shapes)), 2).astype(np.int64)
@@ -206,39 +224,54 @@ def find_repeats(positions: F32) -> tuple[I64, I64]:
     return np.where(is_new, 0, number - own), np.flatnonzero(is_new)
 
 
-def pack_floats(values: F32) -> tuple[int, I64]:
-    """Mode and codes of a column: differences of whole numbers, small ones of either sign small."""
-    mode, numbers = BITS, ordered(np.ascontiguousarray(values).view(np.uint32))
-    for decimals in range(MAX_DECIMALS + 1):
-        whole = np.rint(values.astype(np.float64) * 10.0**decimals)
-        if (np.abs(whole) >= 1 << 31).any():
-            break
-        # Bits are compared: -0 has no whole number.
-        if (as_float32(whole, decimals).view(np.uint32) == values.view(np.uint32)).all():
-            mode, numbers = decimals, whole.astype(np.int64).astype(np.uint32)
-            break
-    steps = np.diff(numbers, prepend=np.uint32(0)).view(np.int32)
-    return mode, ((steps << 1) ^ (steps >> 31)).view(np.uint32).astype(np.int64)
+def pack_floats(values: F32) -> tuple[int, bytes]:
+    """Mode and bytes of a column; the mode is that which deflates best, judged by its beginning."""
+    values = np.ascontiguousarray(values, np.float32)
+    most = float(np.abs(values).max(initial=0)) * 10.0 ** np.arange(MAX_DECIMALS + 1)
+    modes = [BITS, *np.flatnonzero(most < (1 << 31) - 1).tolist()]
+    start = values[:SAMPLE]
+    mode = min(modes, key=lambda one: len(zlib.compress(_column(start, one), 6))) if len(values) else BITS
+    return mode, _column(values, mode)
 
 
-def unpack_floats(codes: U32, mode: int, where: str) -> F32:
-    """Raises FormatError for a mode that is none, and for values that are not finite."""
-    steps = (codes >> np.uint32(1)) ^ (np.uint32(0) - (codes & np.uint32(1)))
-    numbers = np.cumsum(steps, dtype=np.uint32)
+def _column(values: F32, mode: int) -> bytes:
+    """Differences of numbers in the values' order; or of decimal numbers, and then by how much these are missed."""
+    bits = ordered(values.view(np.uint32))
     if mode == BITS:
-        values = unordered(numbers).view(np.float32)
-    elif mode <= MAX_DECIMALS:
-        values = as_float32(numbers.view(np.int32).astype(np.float64), mode)
+        return bytes_apart(signless(np.diff(bits, prepend=np.uint32(0))), 4)
+    whole = np.rint(values.astype(np.float64) * 10.0**mode)
+    rest = bits - ordered(as_float32(whole, mode).view(np.uint32))
+    numbers: U32 = whole.astype(np.int64).astype(np.uint32)
+    return bytes_apart(signless(np.diff(numbers, prepend=np.uint32(0))), 4) + bytes_apart(signless(rest), 4)
+
+
+def unpack_floats(data: U8, mode: int, where: str) -> F32:
+    """Raises FormatError for values that are not finite."""
+    if mode == BITS:
+        numbers = np.cumsum(signed(apart(data, 4)), dtype=np.uint32)
     else:
-        raise damaged(f"{where}: mode: expected 0 to {MAX_DECIMALS} or {BITS}, got {mode}")
+        steps, rest = (signed(apart(half, 4)) for half in data.reshape(2, -1))
+        whole = np.cumsum(steps, dtype=np.uint32).view(np.int32)
+        numbers = ordered(as_float32(whole.astype(np.float64), mode).view(np.uint32)) + rest
+    values: F32 = unordered(numbers).view(np.float32)
     if not np.isfinite(values).all():
         raise damaged(f"{where}: a vertex has NaN or infinity")
     return values
 
 
+def signless(numbers: U32) -> I64:
+    """Two's complement to 0, -1, 1, -2, 2, ...: small ones of either sign have small bytes."""
+    steps = numbers.view(np.int32)
+    return ((steps << 1) ^ (steps >> 31)).view(np.uint32).astype(np.int64)
+
+
+def signed(codes: U32) -> U32:
+    return (codes >> np.uint32(1)) ^ (np.uint32(0) - (codes & np.uint32(1)))
+
+
 def as_float32(whole: NDArray[np.float64], decimals: int) -> F32:
     """whole / 10^decimals: one division and one rounding, alike in every language."""
-    return (whole / 10.0**decimals).astype(np.float32)
+    return np.asarray(whole / 10.0**decimals, np.float32) + np.float32(0)  # -0 becomes 0, of which there is only one
 
 
 def ordered(bits: U32) -> U32:

@@ -18,7 +18,15 @@ from splatlens.viewer.lens_blocks import damaged
 from splatlens.viewer.lens_layout import MAX_CHILDREN, MAX_SECTIONS
 from splatlens.viewer.lens_nodes import float32_up
 from splatlens.viewer.mesh import MeshNodes, MeshTree, Surface
-from splatlens.viewer.mesh_codec import MAX_PAGE_WORDS, MAX_VERTICES, Shape, decode_page, encode_page, shape_of
+from splatlens.viewer.mesh_codec import (
+    MAX_PAGE_WORDS,
+    MAX_VERTICES,
+    Shape,
+    decode_page,
+    encode_page,
+    in_order,
+    shape_of,
+)
 from splatlens.viewer.mesh_look import look_blobs, look_properties, read_look
 from splatlens.viewer.mesh_texels import MAX_SIDE
 
@@ -59,7 +67,7 @@ def mesh_layer(tree: MeshTree, name: str = "", progress: Progress | None = None,
     table = np.zeros(len(pages), PAGE)
 
     def encode(k: int) -> tuple[list[Shape], bytes]:
-        surfaces = [tree.surfaces[i] for i in pages[k]]
+        surfaces = [in_order(tree.surfaces[i]) for i in pages[k]]
         return [shape_of(one) for one in surfaces], encode_page(surfaces, look.channels, look.empty)
 
     # Coarse first: by the error that is seen while the page is missing.

@@ -50,7 +50,7 @@ def encode_texels(texels: U8, empty: int | None) -> bytes:
         x, y = divmod(channel // 3, rows)
         picture[y * h : (y + 1) * h, x * w : (x + 1) * w, channel % 3] = filled[..., channel]
     out = io.BytesIO()
-    Image.fromarray(picture).save(out, "WEBP", lossless=True, exact=True, method=6, quality=100)
+    Image.fromarray(picture).save(out, "WEBP", lossless=True, exact=True, method=5, quality=100)
     return out.getvalue()
 
 

@@ -37,7 +37,7 @@ export async function decodePage({ data, shapes, channels, empty, where }, pictu
   const view = new DataView(data.buffer, data.byteOffset), table = Array.from({ length: head / 4 }, (_, k) => view.getUint32(4 * k, true));
   const [stored, decoded, ...pictures] = table, whole = head + stored + shapes.reduce((sum, _, i) => sum + pictures[2 * i], 0);
   if (whole !== data.length) throw new FormatError(`${where}: its parts have ${whole} bytes, the page ${data.length}; ${DAMAGED}`);
-  const place = `${where}: geometry`, most = shapes.reduce((sum, s) => sum + s.vertices * (14 + (s.width ? 8 : channels)) + 6 * s.triangles, COLUMNS + 1);
+  const place = `${where}: geometry`, most = shapes.reduce((sum, s) => sum + s.vertices * (26 + (s.width ? 16 : channels)) + 6 * s.triangles, COLUMNS + 1);
   checkLengths(stored, decoded, most, MAX_DEFLATE_RATIO, place);
   const packed = packNodes(readColumns(await inflate(data.subarray(head, head + stored), decoded, place), shapes, channels, place), shapes);
   let at = head + stored;
@@ -67,7 +67,11 @@ function readColumns(data, shapes, channels, where) {
   let row = 0;
   const rows = shapes.map((s) => repeats.subarray(row, row += s.vertices)), fresh = rows.map((one) => one.reduce((n, back) => n + (back ? 0 : 1), 0));
   const positions = fresh.reduce((n, k) => n + k, 0), textured = sum((s) => (s.width ? s.vertices : 0)), plain = sum((s) => (s.width ? 0 : s.vertices));
-  const floats = [..."xyzuv"].map((name, k) => readFloats(take(4 * (k < 3 ? positions : textured)), modes[k], `${where}: ${name}`));
+  const floats = [..."xyzuv"].map((name, k) => {
+    const mode = modes[k], place = `${where}: ${name}`;
+    if (mode > MAX_DECIMALS && mode !== BITS) throw new FormatError(`${place}: mode: expected 0 to ${MAX_DECIMALS} or ${BITS}, got ${mode}; ${DAMAGED}`);
+    return readFloats(take((mode === BITS ? 4 : 8) * (k < 3 ? positions : textured)), mode, place);
+  });
   const values = take(channels * plain).slice();
   for (let c = 0; c < channels; c++) for (let i = 1; i < plain; i++) values[c * plain + i] += values[c * plain + i - 1];
   const steps = pairs(take(6 * sum((s) => s.triangles)));
@@ -83,16 +87,31 @@ function pairs(data) {
   return Uint16Array.from({ length: n }, (_, i) => data[i] | (data[n + i] << 8));
 }
 
-/** Floats from the differences of whole numbers. @param {Uint8Array} data @param {number} mode @param {string} where */
-function readFloats(data, mode, where) {
-  if (mode > MAX_DECIMALS && mode !== BITS) throw new FormatError(`${where}: mode: expected 0 to ${MAX_DECIMALS} or ${BITS}, got ${mode}; ${DAMAGED}`);
-  const n = data.length / 4, out = new Float32Array(n), bits = new Uint32Array(out.buffer), unit = 10 ** mode;
-  let sum = 0, finite = true;
-  for (let i = 0; i < n; i++) {
+/** Numbers of 32 bits of either sign, byte by byte. @param {Uint8Array} data */
+function numbers(data) {
+  const n = data.length / 4;
+  return Int32Array.from({ length: n }, (_, i) => {
     const code = data[i] | (data[n + i] << 8) | (data[2 * n + i] << 16) | (data[3 * n + i] << 24);
-    sum = (sum + ((code >>> 1) ^ -(code & 1))) | 0;
-    if (mode === BITS) bits[i] = sum < 0 ? sum & 0x7fffffff : ~sum; // numbers in the floats' order
-    else out[i] = sum / unit;
+    return (code >>> 1) ^ -(code & 1);
+  });
+}
+
+/** Bit patterns of floats as numbers in the floats' order; and back, as the second half is the first one's mirror. @param {number} bits */
+const ordered = (bits) => (bits < 0 ? ~bits : bits | SIGN), unordered = (/** @type {number} */ n) => (n < 0 ? n & ~SIGN : ~n);
+const SIGN = 0x80000000 | 0;
+
+/** A column of floats: differences of numbers in their order, or of decimal numbers and by how much the floats miss these. @param {Uint8Array} data @param {number} mode @param {string} where */
+function readFloats(data, mode, where) {
+  const half = mode === BITS ? data.length : data.length / 2, steps = numbers(data.subarray(0, half)), rest = numbers(data.subarray(half));
+  const out = new Float32Array(steps.length), bits = new Int32Array(out.buffer), unit = 10 ** mode;
+  let sum = 0, finite = true;
+  for (let i = 0; i < out.length; i++) {
+    sum = (sum + steps[i]) | 0;
+    if (mode === BITS) bits[i] = unordered(sum);
+    else {
+      out[i] = sum / unit;
+      bits[i] = unordered((ordered(bits[i]) + rest[i]) | 0);
+    }
     finite &&= Number.isFinite(out[i]);
   }
   if (!finite) throw new FormatError(`${where}: a vertex has NaN or infinity; ${DAMAGED}`);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ const hex = ([name, bytes]) => [name, Buffer.from(bytes).toString("hex")];
 const again = assemble({ ...input.camera, width: 9 }, input.layers, 5000);
 const uploads = Object.fromEntries(Object.entries({ ...moving, ...fixed }).map(hex));
 const none = assemble(input.camera, input.layers.map((l) => ({ ...l, at: [] })), 5000);
-console.log(JSON.stringify({ lists, uploads, same: again.fixed === fixed, width: again.lists.meshes[0].width, none }));
+const large = assemble({ ...input.camera, width: 5000 }, input.layers, 5000).lists.meshes[0].width;
+const width = again.lists.meshes[0].width;
+console.log(JSON.stringify({ lists, uploads, same: again.fixed === fixed, width, none, large }));
 """
 
 
@@ -128,6 +131,8 @@ def test_javascript_packs_the_same_bytes(tmp_path: Path) -> None:
             assert hexed[: upload.nbytes] == upload.tobytes(), name
             assert not any(hexed[upload.nbytes :]) and len(hexed) < upload.nbytes + 16
     assert got["same"] and got["width"] == 18, "what the nodes alone decide is not made anew"
+    large = assemble_meshes(replace(CAMERA, width=5000), draws, 5000).lists["meshes"][0]["width"]
+    assert got["large"] == large == 5000, "no texture is larger than WebGPU's default limit"
     assert got["none"] is None and assemble_meshes(CAMERA, [draws[5]], 5000).lists == {}
 
 

@@ -18,6 +18,8 @@ from splatlens.viewer.mesh_params import pack_directions, pack_params, wave_grou
 #: Methods by the stage that shades them, in the order of the passes.
 METHODS = ("plain", "network", "gaussians", "lightfield")
 NONE = 0xFFFFFFFF
+#: Longest side of a texture, WebGPU's default limit: larger pictures have one sample a pixel.
+MAX_SIDE = 8192
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ def assemble_meshes(camera: Camera, layers: Sequence[MeshDraws], words: int) -> 
     if not shown:
         return MeshAssembly()
     side = max(layer.look.supersample for layer in shown)
+    side = 1 if side * max(camera.width, camera.height) > MAX_SIDE else side
     blocks = np.concatenate([mesh_blocks(layer, i) for i, layer in enumerate(shown)])
     views = np.zeros(len(shown), dtype("MeshLayer"))
     for i, layer in enumerate(shown):

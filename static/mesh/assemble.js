@@ -34,6 +34,8 @@ import { packDirections, packParams, waveGroups } from "./params.js";
 export const METHODS = /** @type {const} */ (["plain", "network", "gaussians", "lightfield"]);
 const ACTIVATIONS = ["none", "relu", "sigmoid"];
 const NONE = 0xffffffff;
+/** Longest side of a texture, WebGPU's default limit: larger pictures have one sample a pixel. */
+const MAX_SIDE = 8192;
 /** Floats of a vertex with texels: position 3, uv 2. */
 const TEXTURED = 5;
 
@@ -87,7 +89,8 @@ export function createMeshAssembler(layout) {
     if (known?.layers !== layers) known = fix(layers);
     const { shown, blocks, fixed, shading } = known, stride = structOf(layout, "MeshLayer").size;
     if (!shown.length) return null;
-    const side = Math.max(...shown.map((layer) => layer.look.supersample)), views = new DataView(new ArrayBuffer(shown.length * stride));
+    const most = Math.max(...shown.map((layer) => layer.look.supersample)), side = most * Math.max(camera.width, camera.height) > MAX_SIDE ? 1 : most;
+    const views = new DataView(new ArrayBuffer(shown.length * stride));
     shown.forEach(({ transform, look }, i) => {
       const { view, eye } = layerView(camera, transform), { direction } = look, near = eye.map(Math.fround);
       packStruct(layout, "MeshLayer", {

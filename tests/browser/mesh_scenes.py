@@ -75,7 +75,7 @@ def landscape(levels: int, look: Look, textured: bool = True) -> MeshTree:
 def network_look(supersample: int = 2) -> Look:
     """Eight features and a direction through a network of 11, 16, 16 and 3 units, as MobileNeRF has it."""
     r = np.random.default_rng(7)
-    f32 = lambda *shape: (r.normal(size=shape) * 0.8).astype(np.float32)  # noqa: E731
+    f32 = lambda *shape: (r.normal(size=shape) * 0.45).astype(np.float32)  # noqa: E731
     sizes = (11, 16, 16, 3)
     layers = tuple(
         Dense(f32(a, b), f32(b), "sigmoid" if b == 3 else "relu") for a, b in itertools.pairwise(sizes)
@@ -86,8 +86,8 @@ def network_look(supersample: int = 2) -> Look:
 
 
 def colored(levels: int = 2) -> MeshTree:
-    """A landscape with colours at its vertices, lit from the eye."""
-    return landscape(levels, plain_look(3, "head"), textured=False)
+    """A landscape with colours at its vertices."""
+    return landscape(levels, plain_look(3), textured=False)
 
 
 def featured(levels: int = 3) -> MeshTree:

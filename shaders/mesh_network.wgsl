@@ -37,7 +37,8 @@ fn mesh_network_fs(@builtin(position) position: vec4f) -> @location(0) vec4f {
     return vec4f(0.0);  // discarded, software adapters go on with them: 478 ms, not 32, for 64 x 64 units and an empty picture
   }
   // Groups of four: channels, the direction, sines (pack_params in viewer/mesh_params.py orders the weights like that).
-  var values: array<vec4f, MESH_GIVEN>;
+  // Then layers write the second part of the array and the first by turns: no copies, and it is set to 0 only once.
+  var values: array<vec4f, MESH_GIVEN + MESH_UNITS>;
   let carried = mesh_layers[mesh_shading.layer].carried;
   for (var k = 0u; k < carried; k++) {
     values[k] = pixel.channels[k] * mesh_params[k] + mesh_params[carried + k];
@@ -53,30 +54,31 @@ fn mesh_network_fs(@builtin(position) position: vec4f) -> @location(0) vec4f {
     given++;
     at += 3u;
   }
-  var base = vec3f(0.0);
+  var color = vec3f(0.0);
   if (mesh_shading.base != MESH_NONE) {
     for (var k = 0u; k < 3u; k++) {
       let channel = mesh_shading.base + k;
-      base[k] = values[channel / 4u][channel % 4u];
+      color[k] = values[channel / 4u][channel % 4u];
     }
   }
+  var first = 0u;
+  var next = MESH_GIVEN;
   for (var layer = 0u; layer < mesh_shading.depth; layer++) {
     let units = (mesh_shading.outputs[layer] + 3u) / 4u;
     let activation = mesh_shading.activations[layer];
-    var next: array<vec4f, MESH_UNITS>;
     for (var k = 0u; k < units; k++) {
       var sum = mesh_params[at];
       at++;
       for (var i = 0u; i < given; i++) {
-        sum += mat4x4f(mesh_params[at], mesh_params[at + 1u], mesh_params[at + 2u], mesh_params[at + 3u]) * values[i];
+        sum += mat4x4f(mesh_params[at], mesh_params[at + 1u], mesh_params[at + 2u], mesh_params[at + 3u]) * values[first + i];
         at += 4u;
       }
-      next[k] = activated(sum, activation);
-    }
-    for (var k = 0u; k < units; k++) {
-      values[k] = next[k];
+      values[next + k] = activated(sum, activation);
     }
     given = units;
+    first = next;
+    next = MESH_GIVEN - next;
   }
-  return vec4f(clamp(values[0].xyz + base, vec3f(0.0), vec3f(1.0)), 1.0) * pixel.covered;
+  color = clamp(color + values[first].xyz, vec3f(0.0), vec3f(1.0));
+  return vec4f(color, 1.0) * pixel.covered;
 }

@@ -77,7 +77,7 @@ def mesh_layer(tree: MeshTree, name: str = "", progress: Progress | None = None,
     parts: list[bytearray] = [bytearray()]
     with ThreadPoolExecutor(workers) as pool:  # Pillow's encoder and zlib release the interpreter's lock
         for done, (k, (shapes, data)) in enumerate(zip(order, pool.map(encode, order), strict=True)):
-            if len(parts[-1]) + len(data) > PART_BYTES:
+            if parts[-1] and len(parts[-1]) + len(data) > PART_BYTES:
                 parts.append(bytearray())
             table[k] = len(parts) - 1, len(parts[-1]), len(data), zlib.crc32(data)
             parts[-1] += data

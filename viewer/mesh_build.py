@@ -13,7 +13,7 @@ from splatlens.viewer.mesh_bake import baked
 from splatlens.viewer.mesh_cells import Cell, cells
 from splatlens.viewer.mesh_clean import Cleaned, clean
 from splatlens.viewer.mesh_distance import Surfaces, apart
-from splatlens.viewer.mesh_pieces import Doubles, Flags, Ints, Piece, areas, joined
+from splatlens.viewer.mesh_pieces import Doubles, Flags, Ints, Piece, areas, joined, welded
 from splatlens.viewer.mesh_simplify import bounded, simplified
 
 #: u32 that a leaf takes on the GPU, about, with texels and without.
@@ -24,6 +24,9 @@ NODE_WORDS = 32_768
 TEXTURED_BRANCHING, PLAIN_BRANCHING = 16, 8
 #: Mean difference of vertex bytes, in steps of 1/255, that is as bad as the vertices' whole spacing: 36 dB.
 BYTES_SEEN = 4.0
+
+#: Triangles left for one wanted, from which on vertices that only differ in their bytes are made one.
+SEAMS_STOP = 1.25
 
 Progress = Callable[[float], None]
 
@@ -204,9 +207,12 @@ class _Builder:
         if any(part.welded for part in parts):
             parts = [Piece(p.positions, p.triangles, p.place, values=p.values, welded=True) for p in parts]
         union = joined(parts)
-        locked = self.locked(union, cell)
         most = int(NODE_WORDS / ((3 + self.words) / 2 + 1.5))
-        part = simplified(union, locked, min(len(union.triangles) // (1 if fresh else PLAIN_BRANCHING), most))
+        target = min(len(union.triangles) // (1 if fresh else PLAIN_BRANCHING), most)
+        part = simplified(union, self.locked(union, cell), target)
+        if len(part.triangles) > SEAMS_STOP * target and not union.welded:
+            union = welded(union)
+            part = simplified(union, self.locked(union, cell), target)
         part = bounded(part, self.locked(part, cell), most)
         moved = self.moved(part, union, children)
         spacing = edge_length(part)

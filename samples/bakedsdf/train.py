@@ -29,7 +29,7 @@ from splatlens.samples.fields.shapes import F64, I32, unit
 DETAIL = 1.0
 LOBES, MAX_SCALE = 3, 100.0
 #: Directions a vertex sees in the first fit, rays a step in the second, and steps of both.
-SEEN, RAYS, STEPS = 96, 1 << 15, (200, 1200)
+SEEN, RAYS, STEPS = 96, 1 << 15, (500, 1500)
 #: From the scene (z up) to the asset (y up): the viewer's worldspace_R_opengl, its own inverse.
 TO_ASSET = np.array([[-1.0, 0, 0], [0, 0, 1], [0, 1, 0]])
 

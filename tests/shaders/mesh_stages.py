@@ -26,7 +26,8 @@ def shaded(
     meshes: all moved. which: of the layers that are of this stage.
     """
     frame = mesh_frame_of([(mesh, MOVED) for mesh in meshes], camera)
-    lists = {k: ([v[which]] if k == f"{stage}_layers" else v) for k, v in frame.lists.items()}
+    entry = frame.lists[f"{stage}_layers"][which] | {"mesh_shading": f"{stage}.0", "mesh_params": f"{stage}_params.0"}
+    lists = frame.lists | {f"{stage}_layers": [entry]}
     names = [stage, f"{stage}_params", *(["mesh_directions"] if stage == "mesh_lightfield" else [])]
     own = {f"{name}.0": frame.uploads[f"{name}.{which}"] for name in names}
     others = {k: v for k, v in frame.uploads.items() if k.rpartition(".")[0] not in names}

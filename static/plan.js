@@ -28,7 +28,7 @@
  */
 
 /** Bytes of the scalar elements a buffer may have; all others are structs. @type {Record<string, number>} */
-const ELEMENTS = { u32: 4, f32: 4, i32: 4, vec4u: 16 };
+const ELEMENTS = { u32: 4, f32: 4, i32: 4, vec4u: 16, vec4f: 16 };
 const BUFFER_KEYS = ["element", "items", "per", "times", "usage", "for", "when"];
 const TEXTURE_KEYS = ["format", "width", "height", "usage", "for", "when"];
 const GROUP_KEYS = ["name", "for", "passes"];

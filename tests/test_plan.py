@@ -19,7 +19,10 @@ CLUSTERS = {"groups": 144, "slots": 200, "sh_slot_words": 768}
 NOTHING: dict[str, list[dict[str, int | str]]] = {"cluster_layers": [], "record_layers": []}
 MESHES: dict[str, list[dict[str, int | str]]] = {
     "meshes": [{"width": 1280, "height": 722, "layers": 2, "blocks": 9, "words": 1000}],
-    "mesh_plain_layers": [{"load": "clear", "params": 2}, {"load": "load", "params": 5}],
+    "mesh_plain_layers": [
+        {"load": load, "params": n, "mesh_shading": f"mesh_plain.{i}", "mesh_params": f"mesh_plain_params.{i}"}
+        for i, (load, n) in enumerate([("clear", 2), ("load", 5)])
+    ],
     "bare": [],
 }
 PASS: dict[str, Any] = {"name": "p", "source": ["p.wgsl"], "bindings": [], "dispatch": {"items": 1}}

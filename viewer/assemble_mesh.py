@@ -84,9 +84,10 @@ def assemble_meshes(camera: Camera, layers: Sequence[MeshDraws], words: int) -> 
             if method_name(layer.look) != method:
                 continue
             params, name = pack_params(layer.look), f"mesh_{method}"
+            own, numbers = f"{name}.{len(entries)}", f"{name}_params.{len(entries)}"
             entry: dict[str, int | str] = {"load": load, "params": len(params)}
-            uploads[f"{name}.{len(entries)}"] = mesh_shading(layer.look, i)
-            uploads[f"{name}_params.{len(entries)}"] = params
+            entry |= {"mesh_shading": own, "mesh_params": numbers}
+            uploads[own], uploads[numbers] = mesh_shading(layer.look, i), params
             if method == "lightfield":
                 directions = pack_directions(layer.look)
                 entry["directions"] = len(directions)

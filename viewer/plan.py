@@ -19,7 +19,7 @@ from splatlens.viewer.layout import layout
 
 Entry = Mapping[str, int | str]
 
-_ELEMENTS = {"u32": 4, "f32": 4, "i32": 4, "vec4u": 16}
+_ELEMENTS = {"u32": 4, "f32": 4, "i32": 4, "vec4u": 16, "vec4f": 16}
 _BUFFER_KEYS = {"element", "items", "per", "times", "usage", "for", "when"}
 _TEXTURE_KEYS = {"format", "width", "height", "usage", "for", "when"}
 _GROUP_KEYS = {"name", "for", "passes"}

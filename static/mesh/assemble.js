@@ -65,7 +65,7 @@ export function createMeshAssembler(layout) {
         if (look.method.kind !== method) return;
         const name = `mesh_${method}`, k = entries.length, params = packParams(look);
         /** @type {Entry} */
-        const entry = { load, params: params.length / 4 };
+        const entry = { load, params: params.length / 4, mesh_shading: `${name}.${k}`, mesh_params: `${name}_params.${k}` };
         fixed[`${name}.${k}`] = bytesOf(meshShading(layout, look, i));
         fixed[`${name}_params.${k}`] = bytesOf(params);
         if (look.method.kind === "lightfield") {

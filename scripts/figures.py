@@ -18,10 +18,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import figures_avatar
 import figures_deform
+import figures_fields
 import figures_formats
 import figures_gpu
 import figures_live
 import figures_lod
+import figures_mobilenerf
 import figures_peers
 import figures_pictures
 import figures_postprocess
@@ -54,6 +56,8 @@ SECTIONS: dict[str, Section] = {
     "sequence": figures_sequence.sequence,
     "avatar": figures_avatar.rows,
     "postprocess": figures_postprocess.postprocess,
+    "mobilenerf": figures_mobilenerf.rows,
+    "fields": figures_fields.rows,
     "generated": figures_live.generated,
     "live": figures_live.live,
     "cost": figures_live.cost,

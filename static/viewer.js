@@ -31,6 +31,8 @@ import { createUi, loadingText } from "./ui.js";
 const STILL = media("(prefers-reduced-motion: reduce)");
 /** A device lost this often within a minute is not restarted by itself. */
 const LOSSES = 3, LOSS_MINUTE = 60_000;
+/** A notice stays for so long where no panel keeps it. */
+const NOTICE_SECONDS = 12;
 
 /** Whether the file is another one than was opened: then it is opened anew. @param {unknown} error */
 const isChange = (error) => error instanceof Error && error.name === "ChangedError";
@@ -225,7 +227,7 @@ export class Viewer extends Playable {
         memory, threshold,
         target: () => this.#target(),
         changed: () => this.#changed(),
-        notice: (text) => this.tell((p) => p.notice(text), () => this.#ui.toast(text, 0)),
+        notice: (text) => this.tell((p) => p.notice(text), () => this.#ui.toast(text, NOTICE_SECONDS)),
         trouble: (failures) => this.#ui.toast(failures > 2 ? "The connection is bad; still trying" : "", 0),
         failed: whileOpen((error) => this.#partFailed(error)),
         broken: whileOpen((error) => this.#fail(error)),

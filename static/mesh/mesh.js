@@ -3,7 +3,7 @@ import { constantOf } from "../layout.js";
 import { Cutter, cutView } from "../lod.js";
 import { readTexture } from "../readback.js";
 import { createStream } from "../stream.js";
-import { METHODS, createMeshAssembler } from "./assemble.js";
+import { createMeshAssembler } from "./assemble.js";
 import { createMeshLayer } from "./layer.js";
 import { openMesh } from "./nodes.js";
 import { createMeshPool } from "./pool.js";
@@ -23,6 +23,9 @@ import { createMeshPool } from "./pool.js";
  *   near: number, threshold: number, camera: () => Camera | null, changed: () => void, trouble: (failures: number) => void,
  *   notice: (text: string) => void, failed: (error: unknown) => void, empty: (error: unknown) => void, signal: AbortSignal}} MeshOptions
  */
+
+/** Stages and buffers do not depend on the camera. @type {Camera} */
+const ANYWHERE = { width: 1, height: 1, fx: 1, fy: 1, cx: 0, cy: 0, worldToCamera: [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1] };
 
 /**
  * Reads the layers' nodes. Then `reserve`, then `load`. Layers that cannot be read are told by `notice`.
@@ -185,10 +188,9 @@ export async function createMeshes(lens, { executor, layout, compile, near, thre
     /** Makes buffers and stages, and asks for the roots meanwhile. Rejects as `compile`. */
     async load() {
       if (!layers.length) return;
-      /** @type {Record<string, Entry[]>} */
-      const lists = { meshes: [{ width: 1, height: 1, layers: layers.length, blocks: 1, words: pool.capacity }] };
-      for (const method of METHODS) if (layers.some((l) => l.file.look.method.kind === method)) lists[`mesh_${method}_layers`] = [{ load: "clear", params: 1, directions: 1 }];
-      const compiled = compile(lists);
+      const some = layers.map((l) => ({ ...l.draws, at: [0], vertices: [3], triangles: [1], size: [0, 0] }));
+      const made = /** @type {import("./assemble.js").MeshAssembly} */ (assemble(ANYWHERE, some, pool.capacity));
+      const compiled = compile({ ...made.lists, bare: [{}] }); // nothing may be in sight
       stream.want(layers.map((l) => l.firstPage));
       await compiled;
     },

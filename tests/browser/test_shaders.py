@@ -34,7 +34,13 @@ EVERYTHING: dict[str, list[dict[str, Any]]] = {
     "spacetime_layers": [{"groups": 2, "rows": 300, "words": 17}],
     "gaussian4d_layers": [{"groups": 2, "rows": 300, "words": 48}],
     "meshes": [{"width": 128, "height": 64, "layers": 4, "blocks": 3, "words": 100}],
-    **{f"mesh_{name}_layers": [{"load": "clear", "params": 5, "directions": 7}] for name in METHODS},
+    **{
+        f"mesh_{name}_layers": [
+            {"load": "clear", "params": 5, "directions": 7}
+            | {"mesh_shading": f"mesh_{name}.0", "mesh_params": f"mesh_{name}_params.0"}
+        ]
+        for name in METHODS
+    },
     "image_layers": [{"input_words": 3 * 64 * 32, "output_words": 3 * 64 * 32}],
     "image_tiles": [
         {"picture": "color", "input_words": 3 * 64 * 32}

@@ -99,19 +99,6 @@ def test_the_client_imports_only_itself() -> None:
     assert seen > 10
 
 
-def test_structs_are_declared_once() -> None:
-    """Elsewhere only what passes from one stage to the next, member by member marked @builtin or @location."""
-    for path in sorted((ROOT / "shaders").rglob("*.wgsl")):
-        if path.name == "structs.wgsl":
-            continue
-        code = re.sub(r"//.*", "", path.read_text())
-        for name, body in re.findall(r"\bstruct\s+(\w+)\s*\{(.*?)\}", code, re.S):
-            members = [m.strip() for m in re.split(r",(?![^<(]*[>)])", body) if m.strip()]
-            for member in members:
-                place = path.relative_to(ROOT)
-                assert member.startswith(("@builtin", "@location")), f"{place}: struct {name} belongs in structs.wgsl"
-
-
 def test_no_two_truths_kept_equal_by_hand() -> None:
     words = re.compile("(keep|kept|stay)" + r"\s+(this\s+|these\s+|them\s+)?in\s+" + "sync", re.I)
     for path in files(".py", ".js", ".mjs", ".wgsl", ".md", ".json", ".toml", ".html", ".css", ".sh"):

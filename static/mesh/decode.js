@@ -19,6 +19,7 @@ import { decodePicture, pictureSize } from "./picture.js";
 /** Corners are u16. Longest side of a picture. Modes of floats and corners: see viewer/mesh_codec.py. */
 export const MAX_VERTICES = 65536, MAX_SIDE = 16383;
 const COLUMNS = 5, BITS = 255, MAX_DECIMALS = 9, FRESH = 0, STEPS = 1;
+const SIGN = 0x80000000 | 0;
 
 /** @param {Shape} shape @param {number} channels */
 export function wordsOf({ vertices, triangles, width, height }, channels) {
@@ -98,7 +99,6 @@ function numbers(data) {
 
 /** Bit patterns of floats as numbers in the floats' order; and back, as the second half is the first one's mirror. @param {number} bits */
 const ordered = (bits) => (bits < 0 ? ~bits : bits | SIGN), unordered = (/** @type {number} */ n) => (n < 0 ? n & ~SIGN : ~n);
-const SIGN = 0x80000000 | 0;
 
 /** A column of floats: differences of numbers in their order, or of decimal numbers and by how much the floats miss these. @param {Uint8Array} data @param {number} mode @param {string} where */
 function readFloats(data, mode, where) {

@@ -23,6 +23,7 @@ import figures_formats
 import figures_gpu
 import figures_live
 import figures_lod
+import figures_mesh_cost
 import figures_mobilenerf
 import figures_peers
 import figures_pictures
@@ -61,6 +62,7 @@ SECTIONS: dict[str, Section] = {
     "generated": figures_live.generated,
     "live": figures_live.live,
     "cost": figures_live.cost,
+    "mesh_cost": figures_mesh_cost.mesh_frames,
     "peers": figures_peers.peers,
 }
 _MARKS = {True: "reached", False: "**short**", None: ""}

@@ -17,13 +17,14 @@ JITTER = 0.05
 
 #: One response with all WGSL, which a page fetches instead of the files.
 SHADERS, LIVE_SHADERS = "shaders/bundle.json", "shaders/bundle_live.json"
+READBACK = "static/readback.js"
 WORKER, STYLES = "static/decode_worker.js", "static/viewer.css"
 
 
 def page() -> list[Row]:
     """Gzipped JavaScript and WGSL that a page loads before the scene, each file as the server sends it.
 
-    What scenes with live layers load besides, and onnxruntime-web, are told apart.
+    What scenes with live layers or meshes load besides, and onnxruntime-web, are told apart.
     """
     client = load_client()
     size = {name: len(asset.gzipped) / 1000 for name, asset in client.files.items()}
@@ -31,13 +32,17 @@ def page() -> list[Row]:
     plain = sum(len(client.files[name].body) for name in code) / 1000
     detail = f"{len(code)} files, {plain:.0f} kB raw; {size[SHADERS]:.1f} kB of it shaders"
     detail += f"; styles {size[STYLES]:.1f} kB more"
-    live = [name for name in size if name.startswith("static/live/") or name == LIVE_SHADERS]
+    besides = {
+        kind: [LIVE_SHADERS, READBACK, *(name for name in size if name.startswith(f"static/{kind}/"))]
+        for kind in ("live", "mesh")
+    }
     runtime = [name for name in size if name.startswith("static/vendor/")]
-    more = f"{sum(size[n] for n in live):.1f} kB, {len(live)} files"
+    live, mesh = (f"{sum(size[n] for n in names):.1f} kB, {len(names)} files" for names in besides.values())
     engine = f"{sum(size[n] for n in runtime) / 1000:.1f} MB" if runtime else "not here"
     return [
         at_most("the page: JavaScript and WGSL, gzipped", 60, sum(size[name] for name in code), "kB", detail),
-        reported("scenes with live layers load besides; with models, onnxruntime-web", f"{more}; {engine}"),
+        reported("scenes with live layers load besides; with models, onnxruntime-web", f"{live}; {engine}"),
+        reported("scenes with meshes load besides", mesh),
     ]
 
 

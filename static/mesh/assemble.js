@@ -26,12 +26,13 @@ import { packDirections, packParams, waveGroups } from "./params.js";
  *   size: ArrayLike<number>}} MeshDraws
  *
  * @typedef {Record<string, Uint8Array<ArrayBuffer>>} Uploads by buffer
- * lists: of pipeline.json. moving: what depends on the camera. fixed: what depends on the nodes alone, the same object for the same ones.
+ * lists: of pipeline.json. moving: what depends on the camera. fixed: what depends on the nodes alone: the same object for the same ones,
+ * and of other nodes with the same numbers of a look in it.
  * @typedef {{lists: Record<string, Entry[]>, moving: Uploads, fixed: Uploads}} MeshAssembly
  */
 
 /** Methods by the stage that shades them, in the order of the passes. */
-export const METHODS = /** @type {const} */ (["plain", "network", "gaussians", "lightfield"]);
+const METHODS = /** @type {const} */ (["plain", "network", "gaussians", "lightfield"]);
 const ACTIVATIONS = ["none", "relu", "sigmoid"];
 const NONE = 0xffffffff;
 /** Longest side of a texture, WebGPU's default limit: larger pictures have one sample a pixel. */
@@ -49,6 +50,15 @@ const bytesOf = (view) => new Uint8Array(/** @type {ArrayBuffer} */ (view.buffer
 export function createMeshAssembler(layout) {
   /** @type {{layers: MeshDraws[], shown: MeshDraws[], blocks: number, fixed: Uploads, shading: Record<string, Entry[]>} | null} */
   let known = null;
+  /** The numbers of each look, which stay the same objects. @type {WeakMap<Look, {params: Uint8Array<ArrayBuffer>, directions: Uint8Array<ArrayBuffer> | null}>} */
+  const packed = new WeakMap();
+
+  /** @param {Look} look */
+  function numbersOf(look) {
+    let made = packed.get(look);
+    if (!made) packed.set(look, made = { params: bytesOf(packParams(look)), directions: look.method.kind === "lightfield" ? bytesOf(packDirections(look)) : null });
+    return made;
+  }
 
   /** @param {MeshDraws[]} layers */
   function fix(layers) {
@@ -63,15 +73,14 @@ export function createMeshAssembler(layout) {
       const entries = shading[`mesh_${method}_layers`] = [];
       shown.forEach(({ look }, i) => {
         if (look.method.kind !== method) return;
-        const name = `mesh_${method}`, k = entries.length, params = packParams(look);
+        const name = `mesh_${method}`, k = entries.length, { params, directions } = numbersOf(look);
         /** @type {Entry} */
-        const entry = { load, params: params.length / 4, mesh_shading: `${name}.${k}`, mesh_params: `${name}_params.${k}` };
+        const entry = { load, params: params.length / 16, mesh_shading: `${name}.${k}`, mesh_params: `${name}_params.${k}` };
         fixed[`${name}.${k}`] = bytesOf(meshShading(layout, look, i));
-        fixed[`${name}_params.${k}`] = bytesOf(params);
-        if (look.method.kind === "lightfield") {
-          const directions = packDirections(look);
-          entry.directions = directions.length;
-          fixed[`mesh_directions.${k}`] = bytesOf(directions);
+        fixed[`${name}_params.${k}`] = params;
+        if (directions) {
+          entry.directions = directions.length / 4;
+          fixed[`mesh_directions.${k}`] = directions;
         }
         entries.push(entry);
         load = "load";

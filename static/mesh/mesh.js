@@ -62,8 +62,8 @@ export async function createMeshes(lens, { executor, layout, compile, near, thre
   let seen = "";
   /** What a frame draws of every layer: another array whenever it is something else. */
   let draws = layers.map((l) => l.draws);
-  /** What is in the buffers besides what moves with the camera. @type {unknown} */
-  let written = null;
+  /** What is in the buffers besides what moves with the camera. @type {Map<string, Uint8Array>} */
+  const written = new Map();
   /** Whether the last frame shows any. */
   let shown = false;
 
@@ -165,8 +165,8 @@ export async function createMeshes(lens, { executor, layout, compile, near, thre
     /** Bytes of GPU memory that all nodes of all layers take together: more is never needed. */
     get need() { return layers.reduce((sum, l) => sum + 4 * l.words, 0); },
     get drawable() { return pool.size > 0; },
-    /** Requests that the last view lacks or that are under way, and such as are done since there were none. */
-    get pending() { return (current?.wanted.length ?? 1) + stream.inFlight; },
+    /** Pages that the last view lacks or that are under way, and such as came since there were none. */
+    get pending() { return Math.max(current?.wanted.length ?? 1, stream.inFlight); },
     get done() { return done; },
     retry: () => stream.retry(),
 
@@ -205,8 +205,10 @@ export async function createMeshes(lens, { executor, layout, compile, near, thre
         /** Fills the buffers. @param {string[]} anew those whose contents are gone */
         upload(anew) {
           for (const name in made.moving) executor.write(name, made.moving[name]);
-          for (const name in made.fixed) if (written !== made.fixed || anew.includes(name)) executor.write(name, made.fixed[name]);
-          written = made.fixed;
+          for (const name in made.fixed) {
+            if (written.get(name) !== made.fixed[name] || anew.includes(name)) executor.write(name, made.fixed[name]);
+            written.set(name, made.fixed[name]);
+          }
         },
       };
     },

@@ -148,11 +148,12 @@ def test_tiled_copies_lie_side_by_side_and_differ() -> None:
 
 
 def test_page_counts_javascript_and_wgsl() -> None:
-    row, besides = figures_sizes.page()
+    row, *besides = figures_sizes.page()
     files = int(row.measured.split("(")[1].split(" files")[0])
-    elsewhere = {"embed.js", "element.js"}  # what embedding pages start from
+    elsewhere = {"embed.js", "element.js", "readback.js"}  # what embedding pages start from, and what is read on demand
     assert files == len({p.name for p in ROOT.glob("static/*.js")} - elsewhere) + 1  # all shaders come as one
-    live = int(besides.measured.split(", ")[1].split(" files")[0])
-    assert live == len([p for p in (ROOT / "static" / "live").iterdir() if p.suffix in (".js", ".css")]) + 1
+    for folder, more in zip(("live", "mesh"), besides, strict=True):
+        count = int(more.measured.split(", ")[1].split(" files")[0])
+        assert count == len([p for p in (ROOT / "static" / folder).iterdir() if p.suffix in (".js", ".css")]) + 2
     assert "kB of it shaders" in row.measured
     assert 5 < float(row.measured.split()[0]) < 200

@@ -6,6 +6,7 @@ is checked first, so that it promises no more than the file holds.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -89,10 +90,12 @@ def _read(path: Path, texture: Path | None) -> MeshParts:
     # Triangles alone are read a hundred times faster when that is said first; other faces refuse it.
     known = {"face": {name: 3 for name in _CORNERS}}
     try:
-        try:
-            data = PlyData.read(str(path), known_list_len=known)
-        except (PlyParseError, ValueError, KeyError):
-            data = PlyData.read(str(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of NumPy, on rows without numbers: an error follows
+            try:
+                data = PlyData.read(str(path), known_list_len=known)
+            except (PlyParseError, ValueError, KeyError):
+                data = PlyData.read(str(path))
     except (PlyParseError, ValueError, TypeError, IndexError, OverflowError) as error:
         raise FormatError(f"{path}: {error}; the file is damaged: {_AGAIN}") from error
     vertex, face = data["vertex"].data, data["face"].data
@@ -108,9 +111,9 @@ def _read(path: Path, texture: Path | None) -> MeshParts:
     places, polygon = fan(counts)
     triangles = corners[places].astype(np.int32)
     piece = Piece(positions, triangles)
-    warnings = []
+    notes = []
     if lost := int(np.count_nonzero(counts < 3)):
-        warnings.append(f"{lost} faces of fewer than three corners were left out")
+        notes.append(f"{lost} faces of fewer than three corners were left out")
     uvs = _uvs(vertex, face, corners, counts)
     if texture is not None and uvs is not None:
         image = decode_picture(read_bytes(texture), str(texture))[:, :, :3]
@@ -122,8 +125,8 @@ def _read(path: Path, texture: Path | None) -> MeshParts:
         single = Piece(positions[triangles].reshape(-1, 3), np.arange(triangles.size, dtype=np.int32).reshape(-1, 3))
         piece = replace(single, colours=np.repeat(colours[polygon], 3, axis=0))
     if texture is not None and uvs is None:
-        warnings.append(f"it names the texture {texture.name!r} but has no texture coordinates: drawn without")
-    return plain_parts([piece], str(path), warnings)
+        notes.append(f"it names the texture {texture.name!r} but has no texture coordinates: drawn without")
+    return plain_parts([piece], str(path), notes)
 
 
 def _names(table: NDArray[Any]) -> tuple[str, ...]:

@@ -62,22 +62,21 @@ def folder_of(path: Path) -> Path:
 
 
 def sniff(head: bytes, path: Path) -> bool:
-    """Whether a path is a folder of Re-ReND, or its minmax.json: with at least one of its mosaics."""
+    """Whether a path is a folder of Re-ReND, or its minmax.json: at least two of its named files."""
     if not path.is_dir() and path.name.lower() != RANGES:
         return False
-    folder = folder_of(path)
-    return (folder / RANGES).is_file() and any((folder / name).is_file() for name in (*POSITION, DIRECTION))
+    return sum((folder_of(path) / name).is_file() for name in (RANGES, *POSITION, DIRECTION)) >= 2
 
 
 def open_rerend(path: Path, options: ReadOptions = ReadOptions()) -> LayerSource:
     """A folder or its minmax.json; pixels and triangles when asked for. Raises LensError."""
     folder = folder_of(path)
+    missing = [name for name in (RANGES, *POSITION, DIRECTION) if not (folder / name).is_file()]
+    if missing:
+        raise FormatError(f"{path}: {', '.join(missing)} missing; copy all files that the exporter wrote")
     ranges = read_ranges(folder / RANGES)
     mesh = _mesh_of(path, folder)
     images = [folder / name for name in (*POSITION, DIRECTION)]
-    missing = [image.name for image in images if not image.is_file()]
-    if missing:
-        raise FormatError(f"{path}: {', '.join(missing)} missing; copy all files that the exporter wrote")
     sizes = [image_size(image, "RGBA", ("PNG",)) for image in images]
     for image, size in zip(images, sizes, strict=True):
         _tile_size(image, size, ranges.terms)

@@ -183,6 +183,7 @@ def written(name: str, text: str) -> Callable[[Path], None]:
 
 DAMAGE: dict[str, tuple[Callable[[Path], None], type[LensError], str]] = {
     "no v, no b": (removed("feat_v.png", "feat_b.png"), FormatError, "feat_v.png, feat_b.png missing"),
+    "no ranges": (removed("minmax.json", "feat_w.png"), FormatError, "minmax.json, feat_w.png missing"),
     "no mesh": (removed("square.obj"), FormatError, "no .obj file"),
     "two meshes": (
         lambda path: removed("square.obj")(path) or written("a.obj", OBJ)(path) or written("b.obj", OBJ)(path),

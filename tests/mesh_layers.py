@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -119,3 +120,7 @@ def of_layer(made: BlobLayer, **changed: Any) -> MeshTree:
 def layer_of(look: Look, texels: bool = True) -> BlobLayer:
     """The layer of `tree`."""
     return mesh_layer(tree(look, texels=texels), "baked")
+
+
+if __name__ == "__main__":
+    lens_bytes([layer_of(network_look())], Path(sys.argv[1]))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import zlib
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -193,6 +195,8 @@ def test_pages_are_stored_raw_and_coarse_first(tmp_path: Path) -> None:
     reader = LensReader.of_bytes(data, "a.lens")
     index = reader.layers[0].blobs["pages.0"]
     assert reader.sections[index]["encoding"] == Encoding.RAW
+    zeros = BlobLayer("later", {"a": bytes(999), "b": bytes(999)}, raw=frozenset("b"))
+    assert LensReader.of_bytes(lens_bytes([zeros], tmp_path)).sections["encoding"][1:].tolist() == [1, 0]
     blob = reader.blob(0, "pages.0")
     assert reader.blob_part(0, "pages.0", 3, 10) == blob[3:13] and reader.blob_part(0, "pages.0", len(blob), 0) == b""
     for at, n in ((0, len(blob) + 1), (-1, 2), (5, -1)):
@@ -408,7 +412,7 @@ def test_any_byte_flipped_is_noticed(draw: st.DataObject) -> None:
 
 def mended(draw: st.DataObject) -> bytes:
     """Nodes, properties or geometry changed, with every checksum right."""
-    tampered, kind = Tampered(fuzzed()), draw.draw(st.integers(0, 2))
+    tampered, kind = Tampered(fuzzed()), draw.draw(st.integers(0, 3))
     reader = LensReader.of_bytes(fuzzed(), "a.lens")
     blobs = {name: reader.blob(0, name) for name in ("nodes", "weights", "pages.0")}
     made = BlobLayer("mesh", blobs, reader.layers[0].properties)
@@ -431,13 +435,92 @@ def mended(draw: st.DataObject) -> bytes:
         with np.errstate(all="ignore"):
             data = changed_nodes(made, field, draw.draw(st.integers(0, n - 1)), value, pages)["nodes"]
         return replaced(tampered, reader, "nodes", data)
-    # A page's bytes anywhere, its checksum in the nodes right.
-    blob, table = bytearray(made.blobs["pages.0"]), together(made.blobs["nodes"][7 * NODE.itemsize :], PAGE, 3)
-    blob[draw.draw(st.integers(0, len(blob) - 1))] ^= 1 << draw.draw(st.integers(0, 7))
-    for row in table:
-        row["crc32"] = zlib.crc32(blob[int(row["offset"]) : int(row["offset"]) + int(row["length"])])
-    replaced(tampered, reader, "nodes", made.blobs["nodes"][: 7 * NODE.itemsize] + apart(table))
-    return replaced(tampered, reader, "pages.0", bytes(blob))
+    if kind == 2:
+        blob = bytearray(blobs["pages.0"])
+        blob[draw.draw(st.integers(0, len(blob) - 1))] ^= 1 << draw.draw(st.integers(0, 7))
+        return with_pages(parts_of(made, bytes(blob)))
+
+    def change_body(body: bytearray) -> None:
+        for _ in range(draw.draw(st.integers(1, 3))):
+            at = draw.draw(st.one_of(st.integers(0, 60), st.integers(0, len(body) - 1)))
+            body[at] = draw.draw(st.one_of(st.integers(0, 255), st.sampled_from([0, 1, 255, 254])))
+
+    return with_body(draw.draw(st.integers(0, 2)), change_body)
+
+
+def parts_of(made: BlobLayer, blob: bytes) -> list[bytes]:
+    """The pages of the fuzzed layer."""
+    table = together(made.blobs["nodes"][7 * NODE.itemsize :], PAGE, 3)
+    return [blob[int(row["offset"]) : int(row["offset"]) + int(row["length"])] for row in table]
+
+
+def with_body(page: int, change: Callable[[bytearray], object]) -> bytes:
+    """The fuzzed file with the geometry of a page changed before it was deflated."""
+    reader = LensReader.of_bytes(fuzzed(), "a.lens")
+    made = BlobLayer("mesh", {"nodes": reader.blob(0, "nodes")})
+    pages = parts_of(made, reader.blob(0, "pages.0"))
+    head, stored = 8 + 8 * (1, 4, 2)[page], int.from_bytes(pages[page][:4], "little")
+    body = bytearray(zlib.decompress(pages[page][head : head + stored]))
+    change(body)
+    stream = zlib.compress(body)
+    pages[page] = np.array([len(stream), len(body)], "<u4").tobytes() + pages[page][8:head] + stream
+    return with_pages(pages)
+
+
+def with_pages(pages: list[bytes]) -> bytes:
+    """The fuzzed file with other pages, whose places and checksums the nodes have right."""
+    tampered, reader = Tampered(fuzzed()), LensReader.of_bytes(fuzzed(), "a.lens")
+    nodes = reader.blob(0, "nodes")
+    table = together(nodes[7 * NODE.itemsize :], PAGE, 3)
+    table["length"], table["crc32"] = [len(one) for one in pages], [zlib.crc32(one) for one in pages]
+    table["offset"] = np.cumsum(table["length"]) - table["length"]
+    replaced(tampered, reader, "nodes", nodes[: 7 * NODE.itemsize] + apart(table))
+    return replaced(tampered, reader, "pages.0", b"".join(pages))
+
+
+def root_vertices() -> int:
+    return int(together(LensReader.of_bytes(fuzzed()).blob(0, "nodes"), NODE, 7)["vertices"][0])
+
+
+def infinite(body: bytearray) -> None:
+    """One x that is infinite, in a column of bit patterns."""
+    v = root_vertices()
+    n, mode = body[6 : 6 + v].count(0), body[0]
+    old = 4 * n if mode == codec.BITS else 8 * n
+    values = np.append(np.zeros(n - 1), np.inf).astype(np.float32)
+    body[6 + 2 * v : 6 + 2 * v + old] = codec._column(values, codec.BITS)
+    body[0] = codec.BITS
+
+
+def too_early(body: bytearray) -> None:
+    """The first vertex repeats, another one is new instead."""
+    v = root_vertices()
+    other = next(i for i in range(v) if body[6 + i])
+    body[6], body[6 + other] = 1, 0
+
+
+def crafted() -> list[bytes]:
+    """Faults that chance seldom finds."""
+    faults: list[Callable[[bytearray], object]] = [
+        too_early,
+        infinite,
+        lambda body: body.__setitem__(5, 2),
+        lambda body: body.__setitem__(0, 10),
+        lambda body: body.append(0),
+        lambda body: body.pop(),
+        lambda body: body.__setitem__(slice(-30, None), b"\xff" * 30),
+    ]
+    return [with_body(0, fault) for fault in faults]
+
+
+def test_crafted_pages_are_refused() -> None:
+    messages = (
+        "geometry: a vertex repeats a position before the first", "geometry: x: a vertex has NaN or infinity",
+        "geometry: mode of corners: expected 0 or 1, got 2", "geometry: x: mode: expected 0 to 9 or 255, got 10",
+        "geometry: 1 bytes after its last column", "geometry: ends after", "geometry: triangle corners",
+    )  # fmt: skip
+    for data, message in zip(crafted(), messages, strict=True):
+        assert re.match(rf"a.lens: layer 0: page 0 at byte 0 of pages.0: {message}", complaint(data)), complaint(data)
 
 
 def replaced(tampered: Tampered, reader: LensReader, name: str, data: bytes) -> bytes:
@@ -458,9 +541,9 @@ def test_hostile_files_are_refused(draw: st.DataObject) -> None:
 
 def test_both_readers_agree(root: Path, tmp_path: Path) -> None:
     """Node packs the words that Python packs, and refuses what Python refuses."""
-    files = [fuzzed()]
+    files = [fuzzed(), *crafted()]
 
-    @settings(max_examples=200, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=250, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(st.data())
     def collect(draw: st.DataObject) -> None:
         files.append(mended(draw))

@@ -13,6 +13,9 @@ NODE := node_modules/.package-lock.json
 SAMPLE := samples/out/tholos.lens
 # Scenes with generators, sequences and post-processing networks, from trained files beside their scripts.
 LIVE := $(patsubst %,samples/out/%.lens,avatar scaffold deform sequence postprocess)
+# Baked fields, fitted to one scene, and a scene of all three kinds of layers.
+BAKED := $(patsubst %,samples/out/%.lens,mobilenerf nerf2mesh bakedsdf rerend)
+TOGETHER := samples/out/together.lens
 
 .PHONY: help setup demo test lint soak figures clean
 
@@ -37,10 +40,11 @@ $(SAMPLE:.lens=.ply): $(wildcard samples/tholos/*.py) | $(RUN)
 $(SAMPLE): $(SAMPLE:.lens=.ply) $(wildcard viewer/codec*.py viewer/lens*.py viewer/tree.py viewer/merge.py)
 	$(BIN)/splatlens convert --force $< $@
 
-$(LIVE): samples/out/%.lens: samples/%/make.py $(wildcard viewer/*.py converters/*.py) | $(RUN)
+$(TOGETHER): $(SAMPLE:.lens=.ply) samples/out/avatar.lens samples/bakedsdf/fields.glb
+$(LIVE) $(BAKED) $(TOGETHER): samples/out/%.lens: samples/%/make.py $(wildcard viewer/*.py converters/*.py) | $(RUN)
 	$(PY) $< $@
 
-demo: $(SAMPLE) $(LIVE) ## make the sample scenes, serve them and print the address (PORT=8000)
+demo: $(SAMPLE) $(LIVE) $(BAKED) $(TOGETHER) ## make the sample scenes, serve them and print the address (PORT=8000)
 	@$(MAKE) --no-print-directory $(NODE) || echo "demo: without onnxruntime-web the page leaves generators out and says so" >&2
 	$(BIN)/splatlens serve samples/out --port $(PORT)
 

@@ -19,10 +19,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import figures_avatar
 import figures_deform
 import figures_fields
+import figures_fields
 import figures_formats
 import figures_gpu
 import figures_live
 import figures_lod
+import figures_mesh_cost
+import figures_mobilenerf
 import figures_mesh_cost
 import figures_mobilenerf
 import figures_peers
@@ -59,9 +62,12 @@ SECTIONS: dict[str, Section] = {
     "postprocess": figures_postprocess.postprocess,
     "mobilenerf": figures_mobilenerf.rows,
     "fields": figures_fields.rows,
+    "mobilenerf": figures_mobilenerf.rows,
+    "fields": figures_fields.rows,
     "generated": figures_live.generated,
     "live": figures_live.live,
     "cost": figures_live.cost,
+    "mesh_cost": figures_mesh_cost.mesh_frames,
     "mesh_cost": figures_mesh_cost.mesh_frames,
     "peers": figures_peers.peers,
 }

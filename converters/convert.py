@@ -176,8 +176,9 @@ def _into_lens(
         info = part.info if isinstance(part, LayerSource) else part.source.info
         made = None
         if isinstance(part, LayerSource):
-            tell(f"preparing {info.path.name}", 0)
-            made = part.layer()
+            hear = partial(tell, f"preparing {info.path.name}")
+            hear(0)
+            made = part.made(hear)
         name = made.name if made is not None and made.name else info.name
         names[name] += 1
         name = name if names[name] == 1 else f"{name} {names[name]}"

@@ -36,6 +36,8 @@ _HARMLESS = ("KHR_materials_", "KHR_lights_", "KHR_animation_", "KHR_node_visibi
 #: What else primitives may be made of, by their mode (section 5.24).
 _MODES = ("points", "lines", "line loops", "line strips", "triangles", "strips", "fans")
 TRIANGLES = 4
+#: Attributes that are read, by how their names begin.
+_READ = ("POSITION", "TEXCOORD_", "COLOR_0", "JOINTS_", "WEIGHTS_")
 #: Most triangles that an asset may show, by showing the same ones again and again.
 MOST_TRIANGLES = 20_000_000
 UP = (0.0, 1.0, 0.0)
@@ -135,10 +137,8 @@ def _find(container: Container, nodes: dict[int, Placed], notes: Counter[str]) -
             if not primitive.member("attributes").has("POSITION"):
                 notes["a primitive without positions was left out"] += 1
                 continue
-            rows = find_accessor(container, primitive.member("attributes").member("POSITION")).count
-            if primitive.has("indices"):
-                rows = find_accessor(container, primitive.member("indices")).count
-            total += rows // 3 if mode == TRIANGLES else rows
+            corners = _corners(container, primitive)
+            total += corners // 3 if mode == TRIANGLES else corners
             if total > MOST_TRIANGLES or len(drawn) >= MOST_ITEMS:
                 why = f"its nodes show more than {MOST_TRIANGLES} triangles or {MOST_ITEMS} pieces"
                 raise UnsupportedError(f"{container.path}: {why}; leave nodes out")
@@ -150,6 +150,15 @@ def _find(container: Container, nodes: dict[int, Placed], notes: Counter[str]) -
     if not drawn:
         raise FormatError(f"{container.path}: no node of its scene shows triangles; export it with its scene")
     return drawn
+
+
+def _corners(container: Container, primitive: Field) -> int:
+    """How many corners a primitive names; finds all that reading it takes, so that the asset's files are known."""
+    attributes = primitive.member("attributes").members(100)
+    counts = {name: find_accessor(container, f).count for name, f in attributes.items() if name.startswith(_READ)}
+    if primitive.has("indices"):
+        return find_accessor(container, primitive.member("indices")).count
+    return counts["POSITION"]
 
 
 def _read(container: Container, drawn: Sequence[Drawn], nodes: dict[int, Placed]) -> MeshParts:

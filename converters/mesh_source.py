@@ -20,6 +20,9 @@ from splatlens.viewer.mesh import Look, MeshTree, Surface
 
 #: Largest coordinate that can be drawn: squares of distances stay below what float32 holds.
 LIMIT = 1e18
+#: Share of the time that building levels of detail takes; the rest encodes them.
+BUILD_SHARE = 0.7
+Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True)
@@ -64,26 +67,30 @@ def mesh_source(
             raise FormatError(f"{path}: has no triangle that can be drawn{reasons}; export the mesh again")
         return replace(made, surfaces=kept)
 
-    @functools.cache
-    def tree() -> MeshTree:
+    trees: list[MeshTree] = []
+
+    def tree(progress: Progress = lambda share: None) -> MeshTree:
         from splatlens.viewer.mesh_build import build_mesh
 
-        made = parts()
-        try:
-            return build_mesh(made.surfaces, made.look)
-        except LensError as error:
-            raise type(error)(f"{path}: {error}") from error
+        if not trees:
+            made = parts()
+            try:
+                trees.append(build_mesh(made.surfaces, made.look, progress))
+            except LensError as error:
+                raise type(error)(f"{path}: {error}") from error
+        return trees[0]
 
-    def layer() -> BlobLayer:
+    def layer(progress: Progress = lambda share: None) -> BlobLayer:
         from splatlens.viewer.mesh_lens import mesh_layer
 
-        return mesh_layer(tree(), info.name)
+        built = tree(lambda share: progress(BUILD_SHARE * share))
+        return mesh_layer(built, info.name, lambda share: progress(BUILD_SHARE + (1 - BUILD_SHARE) * share))
 
     def described() -> dict[str, Any]:
         made = parts()
         return {"kind": "mesh", **mesh_facts(made.surfaces, made.look), **describe()}
 
-    return LayerSource(info, layer, None, described, tree, lambda: parts().warnings)
+    return LayerSource(info, layer, None, described, tree, lambda: parts().warnings, layer)
 
 
 def usable(surface: Surface, dropped: Counter[str]) -> Surface:

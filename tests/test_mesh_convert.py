@@ -52,8 +52,13 @@ def generator(folder: Path) -> Path:
 def test_a_mesh_beside_splats_and_a_generator(tmp_path: Path, mesh: Path, splats: Path) -> None:
     """Layers in the order of the inputs, each with its own matrix; all of them count for bounds and start camera."""
     cloud, out = generator(tmp_path), tmp_path / "all.lens"
-    moves = ["move=10,0,0", "move=0,20,0", "move=0,0,30"]
-    report = splatlens.convert([mesh, splats, cloud], out, transform=moves)
+    moves, heard = ["move=10,0,0", "move=0,20,0", "move=0,0,30"], list[float]()
+
+    def hear(what: str, share: float) -> None:
+        heard.extend([share] if what == "preparing square.glb" else [])
+
+    report = splatlens.convert([mesh, splats, cloud], out, transform=moves, progress=hear)
+    assert heard[0] == 0 and heard[-1] == 1 and heard == sorted(heard)
     assert report.splats == 2 + N and report.details["meshes"] == [{"name": "square"}]
     assert [one["kind"] for one in report.details["live"]] == ["generator"]
     with LensReader.open(out) as reader:

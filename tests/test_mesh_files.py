@@ -32,7 +32,7 @@ def parts_of(source: LayerSource) -> MeshParts:
     """What a source hands to the builder of levels of detail."""
     caught: list[MeshParts] = []
 
-    def build(surfaces: Any, look: Any) -> Any:
+    def build(surfaces: Any, look: Any, progress: Any) -> Any:
         caught.append(MeshParts(surfaces, look))
 
     import splatlens.viewer.mesh_build as module

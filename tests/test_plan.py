@@ -64,6 +64,7 @@ def frames() -> list[dict[str, Any]]:
                         "for": "l",
                     },
                     "b": {"element": "f32", "items": 0, "usage": ["UNIFORM"]},
+                    "c": {"element": "u32", "items": "$n", "usage": ["STORAGE"], "when": "l"},
                 },
                 passes=[
                     {"name": "g", "for": "l", "passes": [PASS | {"bindings": ["$to"]}, PASS | {"name": "q"}]},

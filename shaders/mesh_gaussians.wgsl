@@ -14,6 +14,13 @@ fn mesh_gaussians_vs(@builtin(vertex_index) vertex: u32) -> @builtin(position) v
   return mesh_corner_of_target(vertex);
 }
 
+// What a lobe of colour adds. mean: of any length; one of none has a cosine of 0.
+fn lobe(direction: vec3f, mean: vec3f, scale: f32, color: vec3f) -> vec3f {
+  let size = length(mean);
+  let cosine = dot(direction, mean) / select(1.0, size, size > 0.0);
+  return color * exp(scale * (cosine - 1.0));
+}
+
 @fragment
 fn mesh_gaussians_fs(@builtin(position) position: vec4f) -> @location(0) vec4f {
   let pixel = mesh_pixel(vec2u(position.xy));
@@ -21,22 +28,20 @@ fn mesh_gaussians_fs(@builtin(position) position: vec4f) -> @location(0) vec4f {
     return vec4f(0.0);
   }
   let carried = mesh_layers[mesh_shading.layer].carried;
-  var values: array<vec4f, MESH_FEATURES>;
+  var v: array<vec4f, MESH_FEATURES>;
   for (var k = 0u; k < carried; k++) {
-    values[k] = pixel.channels[k] * mesh_params[k] + mesh_params[carried + k];
+    v[k] = pixel.channels[k] * mesh_params[k] + mesh_params[carried + k];
   }
-  var color = values[0].rgb;
-  for (var lobe = 0u; lobe < mesh_shading.lobes; lobe++) {
-    // Mean 3, scale 1, colour 3.
-    var own: array<f32, 7>;
-    for (var k = 0u; k < 7u; k++) {
-      let channel = 3u + 7u * lobe + k;
-      own[k] = values[channel / 4u][channel % 4u];
-    }
-    let mean = vec3f(own[0], own[1], own[2]);
-    let size = length(mean);
-    let cosine = dot(pixel.direction, mean) / select(1.0, size, size > 0.0);
-    color += vec3f(own[4], own[5], own[6]) * exp(own[3] * (cosine - 1.0));
+  // Seven channels a lobe from the fourth on, by places known beforehand: no index is computed.
+  var color = v[0].rgb + lobe(pixel.direction, vec3f(v[0].w, v[1].xy), v[1].z, vec3f(v[1].w, v[2].xy));
+  if (mesh_shading.lobes > 1u) {
+    color += lobe(pixel.direction, vec3f(v[2].zw, v[3].x), v[3].y, vec3f(v[3].zw, v[4].x));
+  }
+  if (mesh_shading.lobes > 2u) {
+    color += lobe(pixel.direction, v[4].yzw, v[5].x, v[5].yzw);
+  }
+  if (mesh_shading.lobes > 3u) {
+    color += lobe(pixel.direction, v[6].xyz, v[6].w, v[7].xyz);
   }
   return vec4f(color, 1.0) * pixel.covered;
 }

@@ -13,7 +13,7 @@ from tests.reference.mesh_gaussians import mesh_gaussians
 from tests.shaders.mesh_stages import shaded, worst
 
 
-@pytest.mark.parametrize(("lobes", "channels", "supersample"), [(1, 10, 1), (3, 24, 1), (4, 32, 2)])
+@pytest.mark.parametrize(("lobes", "channels", "supersample"), [(1, 10, 1), (2, 17, 1), (3, 24, 1), (4, 32, 2)])
 def test_mesh_gaussians(device: wgpu.GPUDevice, lobes: int, channels: int, supersample: int) -> None:
     look = gaussians_look(lobes, channels, direction=TURNED, supersample=supersample)
     got, buffers = shaded(device, "mesh_gaussians", [tree_of([sphere(channels=channels)], look)])

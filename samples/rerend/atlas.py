@@ -14,8 +14,8 @@ from splatlens.samples.fields.shapes import F64, I32, grid
 #: Texels along u and v of each solid. Multiples of its checkers along u; along v, edges of patterns fall between rows.
 #: The ground's checkers end within a pixel or two: its columns resolve that.
 SIZES = {
-    "ball": (128, 50), "ring": (144, 12), "pedestal": (192, 25), "top": (192, 20), "ground": (480, 100),
-    "ruby": (48, 20), "jade": (48, 20), "violet": (48, 20),
+    "ball": (128, 50), "ring": (120, 24), "pedestal": (192, 25), "top": (192, 20), "ground": (600, 100),
+    "ruby": (60, 25), "jade": (60, 25), "violet": (60, 25),
 }  # fmt: skip
 #: Pieces of the mesh along u and v: the texture has the detail, so these follow the silhouettes.
 PIECES = {
@@ -25,9 +25,9 @@ PIECES = {
 #: Where each rectangle's top left corner is: the ground's on top, the others side by side below it.
 PLACES = {
     "ground": (0, 0), "ball": (0, 100), "pedestal": (128, 100), "top": (128, 125), "ring": (320, 100),
-    "ruby": (320, 112), "jade": (368, 112), "violet": (416, 112),
+    "ruby": (440, 100), "jade": (500, 100), "violet": (320, 125),
 }  # fmt: skip
-WIDTH, HEIGHT = 480, 150
+WIDTH, HEIGHT = 600, 150
 #: Texels that corners stay away from the border of their rectangle, so that what is looked up is always in it.
 INSET = 0.02
 

@@ -33,7 +33,7 @@ RISING = 7
 #: Directions each texel is fitted to, rounds of the fit, and the ridge that keeps features small.
 SEEN, ROUNDS, RIDGE = 128, 2, 3e-4
 #: Step between bytes of position features, the same for all terms: those that matter little take few values.
-STEP = 0.03
+STEP = 0.035
 
 
 def map_directions() -> tuple[F64, NDArray[np.int64]]:

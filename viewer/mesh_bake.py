@@ -35,7 +35,7 @@ def baked(piece: Piece, textures: Textures, look: Look) -> Piece:
         count = np.bincount(triangle, minlength=len(t))
         share += np.bincount(triangle[there], minlength=len(t)) / np.maximum(count, 1)
         owner = triangle[there]
-        middle: Doubles = np.stack([x, y], axis=1)[there] + 0.5
+        middle = np.stack([x, y], axis=1)[there].astype(np.float64) + 0.5
         near = _barycentric(middle, corners[owner]) + MEAN_SHARE
         near *= (area / np.maximum(count, 1))[owner, None]
         for k in range(3):

@@ -213,7 +213,7 @@ class _Builder:
         if len(part.triangles) > SEAMS_STOP * target and not union.welded:
             union = welded(union)
             part = simplified(union, self.locked(union, cell), target)
-        part = bounded(part, self.locked(part, cell), most)
+        part = bounded(part, self.locked(part, cell), NODE_WORDS, lambda p: words_of(_plain(p)))
         moved = self.moved(part, union, children)
         spacing = edge_length(part)
         blurred = 1.0 if fresh else min(difference(part, union) / BYTES_SEEN, 1.0)

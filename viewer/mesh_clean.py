@@ -201,8 +201,8 @@ def _texels(piece: Piece, textures: Textures, look: Look) -> tuple[Ints, Flags, 
             for rows, flag in ((source[triangle] == s, TOUCHED), (there & (source[triangle] == s), FULL)):
                 mark[np.clip(y[rows], 0, h - 1), np.clip(x[rows], 0, w - 1)] |= flag
     marks = [m for m in seen if m is not None]
-    share = min(sum(np.count_nonzero(m) for m in marks) / max(int(cost.sum()), 1), 1.0)
-    return np.ceil(cost * share).astype(np.int64), filled, sum(np.count_nonzero(m & FULL) for m in marks)
+    share = min(sum(int(np.count_nonzero(m)) for m in marks) / max(int(cost.sum()), 1), 1.0)
+    return np.ceil(cost * share).astype(np.int64), filled, sum(int(np.count_nonzero(m & FULL)) for m in marks)
 
 
 def _placed(piece: Piece, place: Ints) -> Piece:

@@ -6,8 +6,10 @@ import numpy as np
 
 from splatlens.viewer.mesh_pieces import Ints
 
-#: Charts placed, in all the widths that are tried.
-TRIALS = 128
+#: Charts placed, in all the widths that are tried; charts that are few.
+TRIALS, FEW = 128, 16
+#: What a row costs by which an atlas grows under a chart, in the chart's own rows: 2 fills 3% more than 1/2 or 4.
+GROWTH = 2
 
 
 def pack(left: list[Ints], size: tuple[Ints, Ints]) -> tuple[Ints, Ints, int, int]:
@@ -22,9 +24,10 @@ def pack(left: list[Ints], size: tuple[Ints, Ints]) -> tuple[Ints, Ints, int, in
     widest = int(size[0].max())
     common = int(np.median(size[0]))
     root = used**0.5
-    widths = {max(round(root * k / common), 1) * common for k in (0.9, 1.1)}
     # Few charts leave gaps at most widths, and are quickly tried at many.
-    widths |= {round(w) for w in np.linspace(root, max(1.6 * root, widest), min(max(TRIALS // len(left), 1), 16))}
+    most = 1.1 if len(left) > FEW else 1.6
+    tried = np.linspace(0.9 * root, max(most * root, widest), min(max(TRIALS // len(left), 4), 16))
+    widths = {round(w) for w in tried} | {max(round(root / common), 1) * common}
     best = None
     for width in sorted({max(w, widest) for w in widths}):
         x, y = _place(left, size, width)
@@ -62,7 +65,7 @@ def _place(left: list[Ints], size: tuple[Ints, Ints], width: int) -> tuple[Ints,
             # Rows of nothing left below the chart, and how far it sticks out over what is there.
             waste = low * len(first) - gap.sum(axis=1)
             top = low + int(last.max()) + 1
-            score = waste + np.maximum(top - int(sky.max()), 0) * len(first) / 2
+            score = waste + np.maximum(top - int(sky.max()), 0) * len(first) * GROWTH
             at = int(np.argmin(score + top * 1e-6))
             candidate = (float(score[at]), float(top[at]) - 1e-3 * int(size[1][i]), q, at, int(low[at]), i)
             if best is None or candidate < best:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -134,15 +135,14 @@ def clustered(piece: Piece, locked: Flags, cell: float) -> Piece:
     return sound(replace(small, triangles=small.triangles[first]))
 
 
-def bounded(piece: Piece, locked: Flags, most: int) -> Piece:
-    """The piece with at most `most` triangles where its locked vertices allow it: simplified, then clustered."""
+def bounded(piece: Piece, locked: Flags, most: int, words: Callable[[Piece], int]) -> Piece:
+    """The piece with at most `most` words where its locked vertices allow it, in the finest grid that does."""
     extent = float(np.ptp(piece.positions, axis=0).max())
     best = piece
-    for k in range(8, 0, -1):
-        if len(best.triangles) <= most:
+    for k in range(16, 0, -1):
+        if words(best) <= most:
             break
-        small = clustered(piece, locked, extent / 2**k)
-        if 0 < len(small.triangles) < len(best.triangles):
+        small = clustered(piece, locked, extent / 2 ** (k / 2))
+        if len(small.triangles) and words(small) < words(best):
             best = small
     return best
-

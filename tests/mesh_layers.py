@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,12 @@ def of_layer(made: BlobLayer, **changed: Any) -> MeshTree:
 def layer_of(look: Look, texels: bool = True) -> BlobLayer:
     """The layer of `tree`."""
     return mesh_layer(tree(look, texels=texels), "baked")
+
+
+@cache
+def network_layer() -> BlobLayer:
+    """The layer of `tree` with a network: its pictures take a while."""
+    return layer_of(network_look())
 
 
 if __name__ == "__main__":

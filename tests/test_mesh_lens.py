@@ -24,7 +24,7 @@ from splatlens.viewer.mesh import Look, MeshTree, Surface, check_look, pack_surf
 from splatlens.viewer.mesh_lens import NODE, PAGE, apart, mesh_layer, together
 from splatlens.viewer.mesh_texels import clear_empty, decode_texels, encode_texels, fill_empty, grid, picture_size
 from tests.lens_scenes import Tampered
-from tests.mesh_layers import layer_of, lens_bytes, looks, network_look, of_layer, opened, surface, tree
+from tests.mesh_layers import layer_of, lens_bytes, looks, network_layer, network_look, of_layer, opened, surface, tree
 from tests.test_lens_fuzz import EDGES, FLOATS, VALUES, places
 
 SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
@@ -70,7 +70,7 @@ def same_look(a: Look, b: Look) -> bool:
 
 
 def test_the_same_mesh_gives_the_same_bytes(tmp_path: Path) -> None:
-    assert lens_bytes([layer_of(network_look())], tmp_path) == lens_bytes([layer_of(network_look())], tmp_path)
+    assert lens_bytes([layer_of(network_look())], tmp_path) == lens_bytes([network_layer()], tmp_path)
 
 
 def test_vertices_in_the_order_of_their_triangles() -> None:
@@ -191,7 +191,7 @@ def test_empty_texels_take_few_bytes_and_come_back_as_zeros() -> None:
 
 
 def test_pages_are_stored_raw_and_coarse_first(tmp_path: Path) -> None:
-    data = lens_bytes([layer_of(network_look())], tmp_path)
+    data = lens_bytes([network_layer()], tmp_path)
     reader = LensReader.of_bytes(data, "a.lens")
     index = reader.layers[0].blobs["pages.0"]
     assert reader.sections[index]["encoding"] == Encoding.RAW
@@ -218,7 +218,7 @@ def test_pages_go_into_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_surfaces_are_decoded_when_asked_for_and_not_all_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, asked = layer_of(network_look()), []
+    made, asked = network_layer(), []
 
     def part(name: str, at: int, n: int) -> bytes:
         asked.append(at)
@@ -289,13 +289,13 @@ def changed_nodes(made: BlobLayer, field: str, at: int, value: float, pages: boo
     ],
 )
 def test_nodes_that_are_no_tree_are_refused(field: str, at: int, value: float, message: str) -> None:
-    made = layer_of(network_look())
+    made = network_layer()
     with pytest.raises(FormatError, match=rf"^a.lens: layer 0: blob nodes[:,] {message}"):
         of_layer(made, **changed_nodes(made, field, at, value))
 
 
 def test_looks_and_sizes_that_cannot_be_are_refused() -> None:
-    made = layer_of(network_look())
+    made = network_layer()
     cases: list[tuple[dict[str, Any], str]] = [
         ({"method": "magic"}, "field properties.method: expected one of network, gaussians, lightfield, plain"),
         ({"channels": 9}, "blob weights: [0-9]+ bytes, expected"),
@@ -316,7 +316,7 @@ def test_looks_and_sizes_that_cannot_be_are_refused() -> None:
 
 
 def test_a_page_that_was_changed_is_refused() -> None:
-    made = layer_of(network_look())
+    made = network_layer()
     data = bytearray(made.blobs["pages.0"])
     data[40] ^= 1
     with pytest.raises(FormatError, match=r"^a.lens: layer 0: page 0 at byte 0 of pages.0: checksum differs"):

@@ -17,7 +17,7 @@ import { createStream } from "./stream.js";
 /** @typedef {import("./layout.js").Layout} Layout */
 /** @typedef {import("./live/live.js").Live} Live */
 /**
- * memory: bytes of GPU memory for splats. threshold: pixels of error below which nothing is refined. target: the camera, and the
+ * memory: bytes of GPU memory for splats and meshes. threshold: pixels of error below which nothing is refined. target: the camera, and the
  * splats it may spend, for which to fetch; null while unknown. changed: the picture is out of date. trouble: failures in a row, 0
  * once over. failed: a part that cannot be read. broken: nothing can be drawn, for the device fails or the root cannot be read.
  * notice: one line about a layer that is not drawn, or not as it should be.

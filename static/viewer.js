@@ -15,7 +15,7 @@ import { createUi, loadingText } from "./ui.js";
 /**
  * src: address of a .lens file, or a Blob. camera: where to look from, else the scene's start. background: a CSS colour,
  * "transparent", or "scene" (default) for the scene's own. budget: splats drawn at most. memory: bytes of GPU memory for
- * splats. controls: whether it takes mouse, touch and keys. gestures: "greedy", or "cooperative" to leave the page its scrolling.
+ * splats and meshes. controls: whether it takes mouse, touch and keys. gestures: "greedy", or "cooperative" to leave the page its scrolling.
  * poster: picture shown until the first frame. name: title and label; the file's own title when it has one. tools: buttons.
  * link: gives the address that the link button copies. pixelRatio: device pixels a CSS pixel, at most. threshold: pixels of error that
  * are not refined. hash: the view, time and controls of a link, before `camera` and the next ones. autoplay: whether a scene whose time

@@ -63,7 +63,9 @@ def plain_parts(pieces: Sequence[Piece], name: str, warnings: Sequence[str] = ()
             charts = into_image(piece.positions, uvs, piece.triangles, piece.wrap, (width, height))
         except LensError as error:
             raise UnsupportedError(f"{name}: {error}") from error
-        texels = padded.setdefault(id(piece.image), _padded(piece.image, channels))
+        if id(piece.image) not in padded:  # pieces share textures, and so their memory
+            padded[id(piece.image)] = _padded(piece.image, channels)
+        texels = padded[id(piece.image)]
         places = charts.uvs * np.array([width, height], np.float32)
         surfaces.append(Surface(charts.positions, charts.triangles, places, texels))
     return MeshParts(surfaces, _smoothed(plain_look(channels, empty=3 if holes else None)), tuple(notes))

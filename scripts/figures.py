@@ -19,14 +19,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import figures_avatar
 import figures_deform
 import figures_fields
-import figures_fields
 import figures_formats
 import figures_gpu
 import figures_live
 import figures_lod
 import figures_mesh_cost
-import figures_mobilenerf
-import figures_mesh_cost
+import figures_mesh_lod
 import figures_mobilenerf
 import figures_peers
 import figures_pictures
@@ -62,13 +60,11 @@ SECTIONS: dict[str, Section] = {
     "postprocess": figures_postprocess.postprocess,
     "mobilenerf": figures_mobilenerf.rows,
     "fields": figures_fields.rows,
-    "mobilenerf": figures_mobilenerf.rows,
-    "fields": figures_fields.rows,
     "generated": figures_live.generated,
     "live": figures_live.live,
     "cost": figures_live.cost,
     "mesh_cost": figures_mesh_cost.mesh_frames,
-    "mesh_cost": figures_mesh_cost.mesh_frames,
+    "mesh_lod": figures_mesh_lod.mesh_lod,
     "peers": figures_peers.peers,
 }
 _MARKS = {True: "reached", False: "**short**", None: ""}

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import wgpu
 
-from splatlens.viewer.mesh import Input, Network
+from splatlens.viewer.mesh import Dense, Input, Network
 from tests.mesh_looks import TURNED, encoded, look_with, random_network, raw
-from tests.mesh_scenes import holed_quad, sphere, textured_sphere, tree_of
+from tests.mesh_scenes import holed_quad, soup, sphere, textured_sphere, tree_of
 from tests.reference.mesh_network import mesh_network
 from tests.shaders.mesh_stages import shaded, worst
 
@@ -39,6 +39,17 @@ def test_mesh_network(device: wgpu.GPUDevice, name: str) -> None:
     assert np.ptp(want[want[..., 3] == 1], axis=0).max() > 0.05
     # A sine of 512 x is as wrong as 512 times float32's rounding of x.
     assert np.abs(got - want).max() < (1e-4 if name == "fast waves" else 5e-6)
+
+
+def test_sines_of_any_size(device: wgpu.GPUDevice) -> None:
+    """Each triangle has one colour, and all that the network does is a sine of each channel: up to 190 turns."""
+    inputs = (Input(0, 512.0), Input(1, -300.0, 12.5), Input(2, 1000.0))
+    half = Dense(np.eye(3, dtype=np.float32) / 2, np.full(3, 0.5, np.float32), "none")
+    look = look_with(Network(inputs, (half,)), 3)
+    got, buffers = shaded(device, "mesh_network", [tree_of([soup(60)], look)])
+    want, pixels = mesh_network(*buffers)
+    assert len(np.unique(np.round(want.reshape(-1, 4)[pixels.at], 4), axis=0)) > 20
+    assert np.abs(got - want).max() < 1e-4
 
 
 @pytest.mark.parametrize("filter", ["nearest", "linear"])

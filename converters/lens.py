@@ -17,7 +17,7 @@ from splatlens.converters.source import Source, SourceInfo
 from splatlens.converters.transform import similarity, transformed
 from splatlens.viewer.blob_layer import BlobLayer
 from splatlens.viewer.errors import LensError, UnsupportedError
-from splatlens.viewer.lens_layout import CLUSTER_SPLATS, MAGIC
+from splatlens.viewer.lens_layout import CLUSTER_SPLATS, MAGIC, Encoding
 from splatlens.viewer.scene import LIVE_KINDS, MESH
 from splatlens.viewer.splats import Splats
 
@@ -63,7 +63,9 @@ def _blob_layer(path: Path, index: int) -> BlobLayer:
     with LensReader.open(path) as reader:
         layer = reader.layers[index]
         blobs = {name: reader.blob(index, name) for name in layer.blobs}
-    return BlobLayer(layer.kind, blobs, layer.properties, layer.name, layer.transform)
+        # What is stored raw stays so: readers fetch parts of it.
+        raw = frozenset(n for n, at in layer.blobs.items() if reader.sections[at]["encoding"] == Encoding.RAW)
+    return BlobLayer(layer.kind, blobs, layer.properties, layer.name, layer.transform, raw)
 
 
 def _mesh(path: Path, index: int) -> MeshTree:

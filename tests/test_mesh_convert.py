@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from splatlens.converters import lens, open_any, open_source, write_splats
 from splatlens.converters.layer_source import LayerSource
 from splatlens.viewer.camera import Camera
 from splatlens.viewer.compare import compare
-from splatlens.viewer.convert import world_corners
+from splatlens.viewer.convert import build_lens, world_corners
 from splatlens.viewer.errors import FormatError, LensError, UnsupportedError
 from splatlens.viewer.lens_reader import LensReader
 from splatlens.viewer.splats import Splats
@@ -98,6 +99,19 @@ def test_a_file_with_a_mesh_comes_apart_and_goes_together_again(tmp_path: Path, 
             assert a.blob(0, name) == b.blob(1, name)
         assert b.layers[1].transform.tolist() == [[2, 0, 0, 2], [0, 2, 0, 4], [0, 0, 2, 6], [0, 0, 0, 1]]
         assert b.layers[1].name != b.layers[2].name
+
+
+def test_pages_stay_raw_where_deflating_would_pay(tmp_path: Path, mesh: Path) -> None:
+    """Readers fetch parts of them."""
+    source = open_any(mesh)
+    assert isinstance(source, LayerSource)
+    made = source.layer()
+    blobs = {**made.blobs, "pages.0": made.blobs["pages.0"] + bytes(9999)}
+    build_lens([replace(made, blobs=blobs)], tmp_path / "a.lens")
+    splatlens.convert(tmp_path / "a.lens", tmp_path / "b.lens")
+    with LensReader.open(tmp_path / "b.lens") as reader:
+        surfaces = lens.mesh_trees(reader)[0].surfaces
+        assert [len(surface.triangles) > 0 for surface in surfaces] == [True] * len(surfaces)
 
 
 def test_drawn_with_splats_before_and_behind(tmp_path: Path, mesh: Path, splats: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes
+from scipy.spatial import cKDTree
 
 from splatlens.viewer.camera import Camera
 from splatlens.viewer.errors import LensError
@@ -18,8 +19,11 @@ from splatlens.viewer.mesh import Look, MeshTree, Surface, plain_look, words_of
 from splatlens.viewer.mesh_build import NODE_WORDS, TEXTURED_WORDS, BuildReport, build_mesh, build_mesh_report
 from splatlens.viewer.mesh_clean import MAX_EDGE
 from splatlens.viewer.mesh_distance import Surfaces, apart, closest
+from splatlens.viewer.mesh_footprint import touched
 from splatlens.viewer.mesh_packing import pack
+from splatlens.viewer.mesh_pieces import Piece
 from splatlens.viewer.mesh_reference import DrawnMesh, draw_meshes
+from splatlens.viewer.mesh_simplify import clustered, simplified
 from tests.mesh_built import PATCH, ROW, ball, levels, open_edges, patches, random_cut, torus
 
 Floats = NDArray[np.floating]
@@ -328,6 +332,60 @@ def test_meshes_of_both_kinds_share_a_tree() -> None:
     assert sorted({s.texels is None for s in leaves(tree)}) == [False, True]
     rng = np.random.default_rng(0)
     assert [open_edges(tree, random_cut(tree.nodes, rng, share)) for share in (0.0, 0.5, 0.9, 1.0)] == [0] * 4
+
+
+@pytest.mark.parametrize(("filter", "near", "far"), [("nearest", 0.499, 0.503), ("linear", 0.999, 1.0)])
+def test_the_texels_of_triangles(filter: str, near: float, far: float) -> None:
+    """All texels whose square a point of the triangle is in, and no others: against points sampled densely."""
+    rng = np.random.default_rng(4)
+    size = np.array([0.2, 1, 4])[np.arange(12) % 3, None, None]
+    corners = rng.uniform(-3, 3, (12, 1, 2)) + rng.uniform(-1, 1, (12, 3, 2)) * size
+    corners[0] = corners[0, 0]  # a point
+    corners[1, 2] = corners[1, 0] * 0.25 + corners[1, 1] * 0.75  # a line
+    got: list[set[tuple[int, int]]] = [set() for _ in corners]
+    for triangle, x, y in touched(corners, filter):
+        for t, *texel in zip(triangle.tolist(), x.tolist(), y.tolist(), strict=True):
+            got[t].add((texel[0], texel[1]))
+    side = np.linspace(0, 1, 200)
+    u, v = (a.ravel() for a in np.meshgrid(side, side))
+    weights = np.stack([1 - u - v, u, v], axis=1)[u + v <= 1 + 1e-12]
+    x, y = (a.ravel() for a in np.meshgrid(np.arange(-9, 9), np.arange(-9, 9)))
+    for texels, triangle in zip(got, corners, strict=True):
+        points = weights @ triangle
+        off = cKDTree(points).query(np.stack([x, y], axis=1) + 0.5, p=np.inf)[0]
+        sure, never = off < near, off > far + 0.05  # points lie up to 0.05 apart
+        assert {(i, j) for i, j in zip(x[sure].tolist(), y[sure].tolist(), strict=True)} <= texels
+        assert not {(i, j) for i, j in zip(x[never].tolist(), y[never].tolist(), strict=True)} & texels
+
+
+def test_locked_vertices_stay_in_the_middle_of_a_surface_too() -> None:
+    """Where another node only touches this one in a point, there is no border to tell it."""
+    one = ball(rows=40)
+    places = np.arange(len(one.positions))
+    piece = Piece(one.positions, one.triangles.astype(np.int64), places, values=one.values)
+    locked = np.random.default_rng(6).random(len(places)) < 0.02
+    small = simplified(piece, locked, len(one.triangles) // 8)
+    assert len(small.triangles) < len(one.triangles) / 2
+    assert set(np.flatnonzero(locked)) <= set(small.place.tolist())
+    assert np.array_equal(small.positions[small.place >= 0], one.positions[small.place[small.place >= 0]])
+    ends = np.sort(np.stack([small.triangles, np.roll(small.triangles, 1, axis=1)], axis=2).reshape(-1, 2), axis=1)
+    assert (np.unique(ends, axis=0, return_counts=True)[1] % 2 == 0).all()
+
+
+def test_clusters_leave_locked_triangles_as_they_are() -> None:
+    one = ball(rows=40)
+    places = np.arange(len(one.positions))
+    piece = Piece(one.positions, one.triangles.astype(np.int64), places, values=one.values)
+    locked = one.positions[:, 2] > 0.5
+    coarse = clustered(piece, locked, 0.3)
+    assert len(coarse.triangles) < len(one.triangles) * 0.6
+    held = {tuple(sorted(t)) for t in coarse.place[coarse.triangles].tolist()}
+    cap = piece.triangles[locked[piece.triangles].all(axis=1)]
+    assert len(cap) > 500 and {tuple(sorted(t)) for t in cap.tolist()} <= held
+    # Around them there is no gap: each edge of the border between the two has two triangles.
+    ends = np.sort(np.stack([coarse.triangles, np.roll(coarse.triangles, 1, axis=1)], axis=2).reshape(-1, 2), axis=1)
+    edge, count = np.unique(ends, axis=0, return_counts=True)
+    assert (count[np.isin(coarse.place[edge], np.flatnonzero(locked)).all(axis=1)] == 2).all()
 
 
 def test_halves_of_patches_close_up_in_the_atlas() -> None:

@@ -268,6 +268,8 @@ def test_what_draws_nothing_is_dropped_and_counted() -> None:
          "mesh: 1 positions are not finite numbers, the first is vertex 7"),
         (lambda s: replace(s, uvs=np.where(np.arange(len(s.uvs))[:, None] == 3, np.inf, s.uvs)),
          "mesh: 1 uvs are not numbers below 1048576, the first is vertex 3"),
+        (lambda s: replace(s, uvs=s.uvs * np.float32(3e3)),
+         "mesh: its triangles cover 2.91e+11 texels, too many; are its uvs in texels?"),
         (lambda s: replace(s, uvs=s.uvs[:-1]), "mesh: uvs (3976, 2) for 3977 vertices"),
         (lambda s: replace(s, texels=s.texels[..., :2]), "mesh carries 2 channels; its look has 3"),
         (lambda s: replace(s, texels=s.texels[:0]), "mesh: texels (0, 256, 3); expected (height, width, channels)"),
@@ -324,6 +326,23 @@ def test_large_triangles_are_cut_without_cracks() -> None:
     assert longest <= MAX_EDGE
     rng = np.random.default_rng(0)
     assert [open_edges(tree, random_cut(tree.nodes, rng, share)) for share in (0.0, 0.5, 0.9, 1.0)] == [0] * 4
+
+
+def test_a_palette_is_a_texture_too() -> None:
+    """All corners of a triangle at one texel: nothing to interpolate, and next to nothing to hold."""
+    one = ball(rows=64)
+    z = one.positions[one.triangles, 2].mean(axis=1)
+    uvs = np.repeat(np.stack([np.where(z > 0, 1.5, 6.5), np.full(len(z), 2.5)], 1), 3, axis=0).astype(np.float32)
+    texels = np.zeros((4, 8, 3), np.uint8)
+    texels[2, 1], texels[2, 6] = (250, 10, 20), (5, 200, 30)
+    t = np.arange(3 * len(z), dtype=np.int32).reshape(-1, 3)
+    surface = Surface(one.positions[one.triangles.ravel()], t, uvs=uvs, texels=texels)
+    tree = build_mesh([surface], plain_look(filter="nearest"))
+    for leaf in leaves(tree):
+        assert leaf.texels is not None and leaf.texels.size <= 3 * 8
+        assert {tuple(c) for c in leaf.texels.reshape(-1, 3).tolist()} <= {(250, 10, 20), (5, 200, 30), (0, 0, 0)}
+    rng = np.random.default_rng(0)
+    assert [open_edges(tree, random_cut(tree.nodes, rng, share)) for share in (0.0, 0.5, 1.0)] == [0] * 3
 
 
 def test_meshes_of_both_kinds_share_a_tree() -> None:

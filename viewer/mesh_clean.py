@@ -14,6 +14,8 @@ from splatlens.viewer.mesh_pieces import Doubles, Flags, Floats, Ints, Piece, Te
 
 #: Texels that an edge covers at most before it is halved: so large triangles fit into nodes.
 MAX_EDGE = 96.0
+#: Triangles that cutting large ones may add: those of some 4e9 texels.
+MAX_PARTS = 4_000_000
 #: Texels from the texture at which uvs are no longer believed.
 MAX_UV = 1 << 20
 #: Marks of texels.
@@ -129,6 +131,10 @@ def _halved(piece: Piece) -> tuple[Piece, Ints]:
     assert piece.uvs is not None and piece.source is not None
     positions, uvs, source, t = piece.positions, piece.uvs, piece.source, piece.triangles
     parent = np.arange(len(t))
+    sides = np.linalg.norm(uvs[t].astype(np.float64) - uvs[np.roll(t, -1, axis=1)], axis=2).max(axis=1) / MAX_EDGE
+    parts = float(np.maximum(sides, 8 * areas(uvs, t) / MAX_EDGE**2).sum())
+    if parts > len(t) + MAX_PARTS:
+        raise LensError(f"mesh: its triangles cover {areas(uvs, t).sum():.3g} texels, too many; are its uvs in texels?")
     while True:
         place = same_rows(positions)[1]
         ends = np.stack([t, np.roll(t, -1, axis=1)], axis=2)  # (T, 3, 2): edge k from corner k to the next

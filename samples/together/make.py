@@ -25,7 +25,7 @@ MARBLES = SAMPLES / "bakedsdf" / "fields.glb"
 #: Where each stands on the floor of the temple, whose y points down, while that of the others points up.
 PLACES = {
     "temple": "move=0,0,0",
-    "marbles": "rotate=180,180,0 scale=0.36 move=0.3,-0.01,-2.95",
+    "marbles": "rotate=180,180,0 scale=0.36 move=0.3,-0.04,-2.95",
     "pip": "rotate=180,-15,0 move=-0.3,0,-2.3",
 }
 #: From here a column stands before the marbles, and they stand before Pip.

@@ -217,6 +217,22 @@ def test_pages_go_into_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(same(codec.in_order(a), b, 0) for a, b in zip(tree(network_look()).surfaces, got.surfaces, strict=True))
 
 
+@pytest.mark.parametrize("large", [False, True])
+def test_large_layers_are_encoded_quickly_and_as_exactly(monkeypatch: pytest.MonkeyPatch, large: bool) -> None:
+    asked: list[bool] = []
+
+    def encode(texels: Any, empty: int | None, quick: bool) -> bytes:
+        asked.append(quick)
+        return encode_texels(texels, empty, quick)
+
+    monkeypatch.setattr(codec, "encode_texels", encode)
+    if large:
+        monkeypatch.setattr("splatlens.viewer.mesh_lens.LARGE_WORDS", 100)
+    got = of_layer(layer_of(network_look()))
+    assert set(asked) == {large}
+    assert all(same(codec.in_order(a), b, 0) for a, b in zip(tree(network_look()).surfaces, got.surfaces, strict=True))
+
+
 def test_surfaces_are_decoded_when_asked_for_and_not_all_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     made, asked = network_layer(), []
 

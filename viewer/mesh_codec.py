@@ -68,7 +68,7 @@ def shape_of(surface: Surface) -> Shape:
     return Shape(len(surface.positions), len(surface.triangles), width, height)
 
 
-def encode_page(surfaces: Sequence[Surface], channels: int, empty: int | None = None) -> bytes:
+def encode_page(surfaces: Sequence[Surface], channels: int, empty: int | None = None, quick: bool = False) -> bytes:
     """The bytes of a page. empty: as Look has it; texels that are empty come back as 0. Raises LensError."""
     shapes = [shape_of(one) for one in surfaces]
     if any(one.channels != channels for one in surfaces):
@@ -82,7 +82,7 @@ def encode_page(surfaces: Sequence[Surface], channels: int, empty: int | None = 
         picture, check = b"", 0
         if one.texels is not None:
             texels = clear_empty(one.texels, empty)
-            picture, check = encode_texels(texels, empty), zlib.adler32(texels.tobytes())
+            picture, check = encode_texels(texels, empty, quick), zlib.adler32(texels.tobytes())
         table += [len(picture), check]
         pictures.append(picture)
     return b"".join([np.array(table, "<u4").tobytes(), stream, *pictures])

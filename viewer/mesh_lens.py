@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -58,24 +59,28 @@ RECORDS: Final = {"Node": NODE, "Page": PAGE}
 
 Progress = Callable[[float], None]
 
+#: Words of all nodes from which pictures are encoded quickly: what is 20 times the poster would take minutes else.
+LARGE_WORDS: Final = 2**24
 
-def mesh_layer(tree: MeshTree, name: str = "", progress: Progress | None = None, workers: int = 2) -> BlobLayer:
+
+def mesh_layer(tree: MeshTree, name: str = "", progress: Progress | None = None) -> BlobLayer:
     """The layer of a .lens file; the same tree gives the same bytes. Raises LensError for what cannot be stored."""
     nodes, look = tree.nodes, tree.look
     pages = page_rows(nodes)
     records = np.zeros(len(nodes.error), NODE)
     table = np.zeros(len(pages), PAGE)
+    quick = int(nodes.words.sum()) > LARGE_WORDS
 
     def encode(k: int) -> tuple[list[Shape], bytes]:
         surfaces = [in_order(tree.surfaces[i]) for i in pages[k]]
-        return [shape_of(one) for one in surfaces], encode_page(surfaces, look.channels, look.empty)
+        return [shape_of(one) for one in surfaces], encode_page(surfaces, look.channels, look.empty, quick)
 
     # Coarse first: by the error that is seen while the page is missing.
     parents = np.flatnonzero(nodes.child_count > 0)
     seen = nodes.error[parents[np.argsort(nodes.child_first[parents])]]
     order = [0, *(1 + np.argsort(-seen, kind="stable")).tolist()]
     parts: list[bytearray] = [bytearray()]
-    with ThreadPoolExecutor(workers) as pool:  # Pillow's encoder and zlib release the interpreter's lock
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow's encoder and zlib release the interpreter's lock
         for done, (k, (shapes, data)) in enumerate(zip(order, pool.map(encode, order), strict=True)):
             if parts[-1] and len(parts[-1]) + len(data) > PART_BYTES:
                 parts.append(bytearray())

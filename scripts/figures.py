@@ -25,6 +25,7 @@ import figures_live
 import figures_lod
 import figures_mesh_cost
 import figures_mesh_lod
+import figures_mesh_page
 import figures_mobilenerf
 import figures_peers
 import figures_pictures
@@ -63,6 +64,7 @@ SECTIONS: dict[str, Section] = {
     "generated": figures_live.generated,
     "live": figures_live.live,
     "cost": figures_live.cost,
+    "mesh_page": figures_mesh_page.rows,
     "mesh_cost": figures_mesh_cost.mesh_frames,
     "mesh_lod": figures_mesh_lod.mesh_lod,
     "peers": figures_peers.peers,

@@ -63,13 +63,16 @@ def picture(scene: splatlens.Scene, camera: Camera, reference: bool = False) -> 
     return np.clip(image[..., :3], 0, 1).astype(np.float64)
 
 
-def sure(scene: splatlens.Scene, camera: Camera) -> NDArray[np.bool_]:
-    """(H, W) pixels in which a rasteriser's rounding decides nothing: whether an edge, which surface, which texel."""
+def sure(scene: splatlens.Scene, camera: Camera, edge: float = 1 / 256) -> NDArray[np.bool_]:
+    """(H, W) pixels in which a rasteriser's rounding decides nothing: an edge, two surfaces, two texels.
+
+    edge: pixels that it may move an edge.
+    """
     sys.path.insert(0, str(ROOT))
     from tests.mesh_pictures import meshes_alone
 
     seen = meshes_alone(scene._drawn(False, {}, camera), camera).samples
-    return np.asarray(((seen.edge > 1 / 256) & (seen.gap > 1e-5) & (seen.texel > 1e-3)).all(axis=2))
+    return np.asarray(((seen.edge > edge) & (seen.gap > 1e-5) & (seen.texel > 1e-3)).all(axis=2))
 
 
 def listed(values: list[float]) -> str:

@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from splatlens.viewer.render import Layer, RawLayer
 #: Frames whose median is reported.
 REPEATS, PAGE_REPEATS = 7, 3
 SPLATS = 100_000
+#: Rows of a scene: of a launched browser, its name and its file.
+RowsOf = Callable[[Any, str, Path], list[Row]]
 #: Samples with live layers, each with its make.py, and what else it is made with.
 SAMPLES: dict[str, tuple[str, ...]] = {
     "avatar": (), "scaffold": (), "deform": (), "sequence": (), "postprocess": ("--density", "0.03"),
@@ -123,7 +126,7 @@ def _moments(scene: Any) -> list[tuple[int, float, list[tuple[int, str, float]]]
     return made
 
 
-def _views(scene: Any) -> list[tuple[Camera, dict[str, Any]]]:
+def views_of(scene: Any) -> list[tuple[Camera, dict[str, Any]]]:
     """As many cameras as TIMES at this figure's size, side by side, each with the page's pose of the same view."""
     start = scene.start
     m, position = start.world_to_camera, start.position
@@ -141,6 +144,11 @@ def _views(scene: Any) -> list[tuple[Camera, dict[str, Any]]]:
 
 def live() -> list[Row]:
     """Every sample in Chromium beside headless: the float picture at three times, views and two settings each."""
+    return in_chromium({name: sample for name in SAMPLES}, _beside)
+
+
+def in_chromium(scenes: Mapping[str, Callable[[str], Path]], rows_of: RowsOf) -> list[Row]:
+    """The rows that each scene gives. scenes: by name, what makes their .lens file."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError as error:
@@ -148,36 +156,41 @@ def live() -> list[Row]:
     rows: list[Row] = []
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", *BROWSER_FLAGS])
-        for name in SAMPLES:
+        for name, make in scenes.items():
             try:
-                rows += _beside(launched, name)
+                rows += rows_of(launched, name, make(name))
             except Exception as error:  # one sample's fault must not take the others' figures away
                 rows.append(Row(f"sample {name}", "≥ 50 dB", f"failed: {str(error).strip()[:300]}", False))
         launched.close()
     return rows
 
 
-def _beside(launched: Any, name: str) -> list[Row]:
+def in_page(launched: Any, url: str, scene: str, moments: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the page's own viewer gives of a scene at moments: {seconds, controls, pose} each (figures_live.js)."""
+    page = launched.new_page()
+    page.goto(url)
+    entry = page.evaluate("fetch(new URL('embed.js', document.baseURI)).then((r) => r.text())")
+    client = url + entry.split("./")[1].split("static/")[0]
+    given = {"width": WIDTH, "height": HEIGHT, "moments": moments, "repeats": PAGE_REPEATS}
+    got: dict[str, Any] = page.evaluate(_DRAW.read_text(), {"client": client, "scene": f"{url}scenes/{scene}", **given})
+    page.close()
+    return got
+
+
+def _beside(launched: Any, name: str, lens: Path) -> list[Row]:
     """One sample's rows."""
     import splatlens
     from splatlens import server
 
-    lens = sample(name)
     with splatlens.open(lens) as scene, server.background(server.ServerConfig((lens.parent,))) as url:
-        views, moments = _views(scene), _moments(scene)
-        page = launched.new_page()
-        page.goto(url)
-        entry = page.evaluate("fetch(new URL('embed.js', document.baseURI)).then((r) => r.text())")
-        client = url + entry.split("./")[1].split("static/")[0]
+        views, moments = views_of(scene), _moments(scene)
         asked = [{"seconds": t, "controls": controls, "pose": views[view][1]} for view, t, controls in moments]
-        given = {"width": WIDTH, "height": HEIGHT, "moments": asked, "repeats": PAGE_REPEATS}
-        got = page.evaluate(_DRAW.read_text(), {"client": client, "scene": f"{url}scenes/{lens.name}", **given})
-        page.close()
+        got = in_page(launched, url, lens.name, asked)
         decibels = []
         for (view, seconds, values), picture in zip(moments, got["pictures"], strict=True):
             controls = {f"{layer}:{key}": value for layer, key, value in values}
             want = scene.render(views[view][0], time=seconds, controls=controls, background=(0, 0, 0))
-            decibels.append(_psnr(floats(picture), want))
+            decibels.append(psnr(floats(picture), want))
     amiss = [layer for layer in got["layers"] if layer["state"] != "ready"]
     detail = f"worst of {len(decibels)} moments, {got['splats']:,} splats, {_change(got['pictures'])}"
     detail += f"; not ready: {amiss}" if amiss else ""
@@ -191,7 +204,7 @@ def _beside(launched: Any, name: str) -> list[Row]:
     ]
 
 
-def _psnr(got: Image, want: Image) -> float:
+def psnr(got: Image, want: Image) -> float:
     """dB of the colours; alike to the last bit counts as 200."""
     error = float(np.mean((got[..., :3].astype(np.float64) - want[..., :3]) ** 2))
     return 200.0 if error == 0 else -10 * float(np.log10(error))
@@ -200,7 +213,7 @@ def _psnr(got: Image, want: Image) -> float:
 def _change(pictures: list[dict[str, Any]]) -> str:
     """How far the moments differ among each other: a comparison of pictures that stand still would say little."""
     pairs = itertools.pairwise(floats(p) for p in pictures)
-    return f"neighbours of which are {max(_psnr(b, a) for a, b in pairs):.0f} dB alike at most"
+    return f"neighbours of which are {max(psnr(b, a) for a, b in pairs):.0f} dB alike at most"
 
 
 def cost() -> list[Row]:
@@ -210,7 +223,7 @@ def cost() -> list[Row]:
     rows = []
     for name in SAMPLES:
         with splatlens.open(sample(name)) as scene:
-            camera, _ = _views(scene)[0]
+            camera, _ = views_of(scene)[0]
             runs: dict[str, list[float]] = {}
             parts: dict[str, list[float]] = {}
             duration = _duration(scene)

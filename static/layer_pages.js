@@ -80,17 +80,17 @@ export function createLayerPages(layer, pages, { slots, slotWords, shSlotWords, 
       const { first, nodes: n } = page, count = n.count.length;
       const placed = pool.insert(page.page, page.parent, n.slots, frame);
       placed.evicted.forEach(forget);
-      if (!placed.slots) return false;
+      if (!placed.place) return false;
       nodes.add(first, n);
       if (resident.length < nodes.capacity) grow();
-      slotOf.set(placed.slots, first);
+      slotOf.set(placed.place, first);
       childPage.set(n.childPage, first);
       pageOf.fill(page.page, first, first + count);
       resident.fill(1, first, first + count);
       origin.set(page.origins, 3 * first);
       box.set(n.box, 6 * first);
       spans.set(page.page, [first, count]);
-      writeRuns(page.words, page.firstSlot, page.slots, placed.slots, slotWords, false);
+      writeRuns(page.words, page.firstSlot, page.slots, placed.place, slotWords, false);
       // The words are on the GPU; what is left is what the SH needs.
       if (shSlotWords) plain.set(page.page, { ...page, words: new Uint32Array(0) });
       return true;

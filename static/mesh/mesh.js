@@ -92,21 +92,21 @@ export async function createMeshes(lens, { executor, layout, compile, near, thre
     const packed = await layer.file.read(own, aborted);
     aborted.throwIfAborted();
     if (pool.has(page)) return;
-    const { at, evicted } = pool.insert(page, above < 0 ? -1 : layer.firstPage + above, layer.wordsOf(own), frame);
+    const { place, evicted } = pool.insert(page, above < 0 ? -1 : layer.firstPage + above, layer.wordsOf(own), frame);
     for (const gone of evicted) {
       const from = ownerOf(gone);
       from?.forget(gone - from.firstPage);
     }
-    if (at < 0) {
+    if (place === null) {
       refused.add(page);
       return;
     }
-    let word = at;
+    let word = place;
     for (const { words } of packed) {
       executor.write("mesh_words", words, 4 * word);
       word += words.length;
     }
-    layer.place(own, packed, at);
+    layer.place(own, packed, place);
     done++;
   }
 

@@ -6,14 +6,14 @@ import { createPool } from "../../static/pool.js";
 /** Slots of each page, by page. @param {ReturnType<typeof createPool>} pool */
 function occupied(pool) {
   const slots = [];
-  for (const r of pool.residents()) for (let i = 0; i < r.slots.length; i++) for (let k = 0; k < r.sizes[i]; k++) slots.push(r.slots[i] + k);
+  for (const r of pool.residents()) for (let i = 0; i < r.place.length; i++) for (let k = 0; k < r.size[i]; k++) slots.push(r.place[i] + k);
   return slots;
 }
 
 test("pages get slots of their own, pairs lie side by side", () => {
   const pool = createPool(8);
-  assert.deepEqual([.../** @type {Int32Array} */ (pool.insert(0, -1, [1], 0).slots)], [0]);
-  const { slots } = pool.insert(1, 0, [1, 2, 1], 0);
+  assert.deepEqual([.../** @type {Int32Array} */ (pool.insert(0, -1, [1], 0).place)], [0]);
+  const { place: slots } = pool.insert(1, 0, [1, 2, 1], 0);
   assert.deepEqual([.../** @type {Int32Array} */ (slots)], [1, 6, 2]);
   assert.equal(pool.free, 3);
   assert.equal(new Set(occupied(pool)).size, 5);
@@ -21,8 +21,8 @@ test("pages get slots of their own, pairs lie side by side", () => {
 
 test("a page without a resident parent, or larger than the pool, does not enter", () => {
   const pool = createPool(4);
-  assert.equal(pool.insert(1, 0, [1], 0).slots, null);
-  assert.equal(pool.insert(0, -1, [1, 1, 1, 1, 1], 0).slots, null);
+  assert.equal(pool.insert(1, 0, [1], 0).place, null);
+  assert.equal(pool.insert(0, -1, [1, 1, 1, 1, 1], 0).place, null);
   assert.equal(pool.free, 4);
   pool.insert(0, -1, [1], 0);
   assert.throws(() => pool.insert(0, -1, [1], 0), /resident already/);
@@ -39,7 +39,7 @@ test("the page unused for longest goes first, the root never", () => {
   pool.touch(3, 4);
   assert.deepEqual(pool.insert(4, 0, [1, 1], 6).evicted, [2, 3]);
   assert.deepEqual(pool.insert(5, 0, [1, 1, 1], 7).evicted, [1, 4]);
-  assert.equal(pool.insert(6, 0, [1, 1, 1, 1], 8).slots, null);
+  assert.equal(pool.insert(6, 0, [1, 1, 1, 1], 8).place, null);
   assert.ok(pool.has(0));
 });
 
@@ -50,7 +50,7 @@ test("pages of this frame stay, and so does what lies above any page", () => {
   pool.insert(2, 1, [1], 0);
   pool.touch(2, 9);
   assert.equal(pool.get(1)?.used, 9, "used with what is below it");
-  assert.deepEqual(pool.insert(3, 0, [1], 9), { slots: null, evicted: [] });
+  assert.deepEqual(pool.insert(3, 0, [1], 9), { place: null, evicted: [] });
   const later = pool.insert(3, 1, [1], 10);
   assert.deepEqual(later.evicted, [2], "not 1, its parent");
   assert.equal(pool.reclaimable(11), 2);
@@ -67,7 +67,7 @@ test("slots split by single pages are given up until a pair fits", () => {
   const pool = createPool(6);
   pool.insert(0, -1, [1], 0);
   for (let p = 1; p <= 5; p++) pool.insert(p, 0, [1], p);
-  const { slots, evicted } = pool.insert(9, 0, [2], 20);
+  const { place: slots, evicted } = pool.insert(9, 0, [2], 20);
   assert.deepEqual(evicted, [1, 2]);
   assert.deepEqual([.../** @type {Int32Array} */ (slots)], [1]);
 });
@@ -82,7 +82,7 @@ test("under random use: no slot twice, counts right, every resident page has its
     if (pool.has(page)) pool.touch(page, frame);
     else {
       const was = pool.has(parent);
-      const { slots } = pool.insert(page, parent, Array.from({ length: 1 + random(6) }, () => 1 + (random(5) === 0 ? 1 : 0)), frame);
+      const { place: slots } = pool.insert(page, parent, Array.from({ length: 1 + random(6) }, () => 1 + (random(5) === 0 ? 1 : 0)), frame);
       assert.ok(was || slots === null);
     }
     const slots = occupied(pool);

@@ -84,6 +84,8 @@ def test_a_frame_makes_nothing_and_reads_nothing_back(show: Callable[..., Live])
     live = show("moving")
     live("settle", target(Moment(0.1), CAMERA, [None] * 4))
     cost = live("cost", [target(Moment(0.2 + 0.1 * k), CAMERA, [None] * 4) for k in range(10)])
+    # What is written are the uniforms and draw records of a frame.
+    assert 0 < cost.pop("written") < 10 * 1000
     assert cost == {**dict.fromkeys(cost, 0), "submits": 10}
 
 

@@ -15,16 +15,17 @@ F64 = NDArray[np.float64]
 SIDE, PER_ROW = 17, 30
 #: Pieces along u and v of the curved solids, by name, and the side of the squares that discs are cut of, units.
 PIECES = {"ball": (16, 8), "ring": (26, 6), "pedestal": (20, 3), "ruby": (10, 5), "jade": (10, 5), "violet": (10, 5)}
-SQUARES = {"ground": 0.37, "top": 0.36}
+SQUARES = {"ground": 0.32, "top": 0.29}
 #: Corners stand off curved solids by this share of what the chords between them lie inside by: half in, half out.
 LIFT = 0.5
 
 
 @dataclass(frozen=True)
 class Quads:
-    """corners (Q, 4, 3): 0 and 1 along the patch's v, 0 and 2 along its u, 3 across."""
+    """corners (Q, 4, 3): 0 and 1 along the patch's v, 0 and 2 along its u, 3 across. normals: of the solids there."""
 
     corners: F64
+    normals: F64
 
     def surface(self, texels: NDArray[np.uint8]) -> Surface:
         """The mesh with its image, patch k in column k % PER_ROW and row k // PER_ROW."""
@@ -55,10 +56,10 @@ def quads() -> Quads:
             parts.append(_squares(solid.shape, SQUARES[solid.name]))
         else:
             parts.append(_around(solid.shape, *PIECES[solid.name]))
-    return Quads(np.concatenate(parts))
+    return Quads(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _squares(disc: shapes.Shape, side: float) -> F64:
+def _squares(disc: shapes.Shape, side: float) -> tuple[F64, F64]:
     assert isinstance(disc, shapes.Disc)
     count = int(np.ceil(2 * disc.radius / side))
     edge = (np.arange(count + 1) - count / 2) * side
@@ -66,14 +67,16 @@ def _squares(disc: shapes.Shape, side: float) -> F64:
     corners = np.stack([np.stack([x + i * side, y + j * side, np.full(len(x), disc.z)], 1)
                         for i, j in ((0, 0), (0, 1), (1, 0), (1, 1))], axis=1)  # fmt: skip
     nearest = np.maximum(np.abs(corners.mean(axis=1)[:, :2]) - side / 2, 0)
-    return corners[np.hypot(*nearest.T) < disc.radius]
+    corners = corners[np.hypot(*nearest.T) < disc.radius]
+    return corners, np.broadcast_to((0.0, 0.0, 1.0), corners.shape)
 
 
-def _around(shape: shapes.Shape, across: int, down: int) -> F64:
+def _around(shape: shapes.Shape, across: int, down: int) -> tuple[F64, F64]:
     v, u = (a.ravel() for a in np.meshgrid(np.arange(down), np.arange(across), indexing="ij"))
     middle = (u + 0.5) / across, (v + 0.5) / down
     ends = [((u + i) / across, (v + j) / down) for i, j in ((0, 0), (0, 1), (1, 0), (1, 1))]
     corners = np.stack([shape.place(*at) for at in ends], axis=1)
     inside = np.sum(shape.normal_at(*middle) * (shape.place(*middle) - corners.mean(axis=1)), axis=1)
     # All by the same, or neighbours would part.
-    return corners + LIFT * inside.max() * np.stack([shape.normal_at(*at) for at in ends], axis=1)
+    normals = np.stack([shape.normal_at(*at) for at in ends], axis=1)
+    return corners + LIFT * inside.max() * normals, normals

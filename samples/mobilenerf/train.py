@@ -4,8 +4,9 @@
     python samples/mobilenerf/train.py samples/mobilenerf/field_phone
 
 Quads stand around the scene's solids; what is fitted is which texels are there, eight features a texel and the network
-of 11-16-16-3 that makes colours of them, by Adam on the rays of 60 cameras (Chen et al. 2023, stages 2 and 3). Then the
-features become bytes and the network is fitted once more to what is left of them.
+of 11-16-16-3 that makes colours of them, by Adam on the rays of cameras around the scene (Chen et al. 2023, stages 2
+and 3). A patch's features are a sum of grids of several resolutions: a texel that few rays meet is as those about it.
+Then the features become bytes and the network is fitted once more to what is left of them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ import torch
 from numpy.typing import NDArray
 from patches import SIDE, Quads, image_size, patch_uvs, quads
 from PIL import Image
+from scipy.ndimage import uniform_filter
 from torch import Tensor, nn
+from torch.nn import functional
 
 from splatlens.samples.fields import scene
 from splatlens.samples.fields.views import Rays, seen
@@ -31,13 +34,19 @@ from splatlens.samples.fields.views import Rays, seen
 CHANNELS, WIDTH = 8, 16
 #: Image of a shard: as the exporter's, a power of two; its own are 4096.
 IMAGE = 512
-VIEWS, PIXELS = 60, 208
-BATCH, STEPS, LAST_STEPS = 12288, 1800, 400
-RATE_FEATURES, RATE_NETWORK = 0.08, 0.005
+VIEWS, PIXELS = 72, 384
+BATCH, FIRST_STEPS, STEPS, LAST_STEPS = 16384, 1500, 800, 300
+RATE_FEATURES, RATE_NETWORK = 0.03, 0.01
+#: Sides of the grids that a patch's features are the sum of, interpolated linearly.
+GRIDS = (3, 5, 9, SIDE)
+#: Three features start as 0.5 and this much of the normal: reflections follow from it and the direction. Three others,
+#: of eight bits too, as the darkest colour that a ray finds.
+NORMALS, DARKEST = 0.45, (4, 5, 6)
 #: Weight of the squared differences of neighbouring texels' logits: what few rays see stays like what is beside it.
 SMOOTH = 3.5e-4
-#: Least share of the rays that meet a texel that must find the scene there.
-OPAQUE = 0.5
+#: Least share of the rays that meet a texel that must find the scene there. Holes are closed where that much of the
+#: square about them, so wide, is there.
+OPAQUE, CLOSED, ABOUT = 0.5, 0.7, 5
 
 
 class Colour(nn.Module):
@@ -54,13 +63,44 @@ class Colour(nn.Module):
         return torch.sigmoid(self.layers[-1](x))
 
 
+class Features(nn.Module):
+    """Logits of the patches' features, as sums of grids from the coarsest on, added to where they start.
+
+    normals: (P, 4, 3) at the corners; darkest: (P, SIDE, SIDE, 3) colours.
+    """
+
+    def __init__(self, normals: NDArray[np.float64], darkest: NDArray[np.float32]) -> None:
+        super().__init__()
+        count = len(normals)
+        self.grids = nn.ParameterList([nn.Parameter(torch.zeros(count, CHANNELS, n, n)) for n in GRIDS])
+        corners = torch.from_numpy(normals.reshape(count, 2, 2, 3).transpose(0, 3, 2, 1).copy()).float()
+        start = torch.zeros(count, CHANNELS, SIDE, SIDE)
+        start[:, :3] = torch.logit(0.5 + NORMALS * finer(corners, SIDE))
+        start[:, DARKEST] = torch.logit(torch.from_numpy(darkest).permute(0, 3, 1, 2).clamp(0.02, 0.98))
+        self.register_buffer("start", start)
+
+    def forward(self) -> Tensor:
+        """(patches of SIDE x SIDE, CHANNELS)"""
+        out = self.grids[0]
+        for n, grid in zip(GRIDS[1:], self.grids[1:], strict=True):
+            out = grid + finer(out, n)
+        return (self.start + out).permute(0, 2, 3, 1).reshape(-1, CHANNELS)
+
+
+def finer(grids: Tensor, side: int) -> Tensor:
+    """(P, C, n, n) at side x side, the same at the corners."""
+    return functional.interpolate(grids, size=(side, side), mode="bilinear", align_corners=True)
+
+
 def opacity(rays: Rays, shape: tuple[int, int]) -> NDArray[np.bool_]:
     """Texels (H, W) at which most of the rays find the scene; those that none meets are as their neighbours."""
     count = shape[0] * shape[1]
     hits = np.bincount(rays.texel, minlength=count)
     there = np.bincount(rays.texel, rays.matched, minlength=count)
     share = np.where(hits > 0, there / np.maximum(hits, 1), np.nan).reshape(*shape, 1)
-    return filled(share)[..., 0] > OPAQUE
+    solid = filled(share)[..., 0] > OPAQUE
+    about = uniform_filter(tiles(solid).astype(np.float64), (0, ABOUT, ABOUT), mode="nearest")
+    return solid | untiled(about > CLOSED)
 
 
 def filled(image: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -92,39 +132,61 @@ def decoded(stored: NDArray[np.uint8]) -> NDArray[np.float32]:
     return out.astype(np.float32)
 
 
-def fit(rays: Rays, texels: int, pairs: tuple[Tensor, Tensor]) -> tuple[NDArray[np.uint8], Colour]:
-    """Bytes (texels, 8) and the network. pairs: numbers of texels that are neighbours in a patch."""
+def fit(rays: Rays, made: Quads, there: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], Colour]:
+    """Bytes (texels, 8) and the network. there: the texels (H, W) that are."""
     torch.manual_seed(0)
-    net = Colour()
-    logits = nn.Parameter(torch.zeros(texels, CHANNELS))
-    at, direction, color = (torch.from_numpy(a) for a in (rays.texel, rays.direction, rays.color))
-    groups = [{"params": [logits], "lr": RATE_FEATURES}, {"params": net.parameters(), "lr": RATE_NETWORK}]
-    start = time.perf_counter()
+    places = tiles(np.arange(there.size).reshape(there.shape))[: len(made.corners)].ravel()
+    index = np.zeros(there.size, np.int64)
+    index[places] = np.arange(len(places))
+    darkest = np.ones((there.size, 3), np.float32)
+    np.minimum.at(darkest, rays.texel, rays.color)
+    net, logits = Colour(), Features(made.normals, darkest[places].reshape(-1, SIDE, SIDE, 3))
+    at, *pairs = (torch.from_numpy(index[a]) for a in (rays.texel, *neighbours(there)))
+    direction, color = torch.from_numpy(rays.direction), torch.from_numpy(rays.color)
+    groups = [
+        {"params": logits.parameters(), "lr": RATE_FEATURES},
+        {"params": net.parameters(), "lr": RATE_NETWORK / 2},
+    ]
+    patch = torch.from_numpy(index[rays.texel] // SIDE**2)
+    counts, order = torch.bincount(patch, minlength=len(made.corners)), torch.argsort(patch)
+    first, start = torch.cumsum(counts, 0) - counts, time.perf_counter()
+
+    def draw() -> Tensor:
+        """Rows of a batch: of each patch as the root of how many it has, or the ground would have most."""
+        of = torch.multinomial(counts.double().sqrt(), BATCH, replacement=True)
+        return order[first[of] + (torch.rand(BATCH, dtype=torch.float64) * counts[of]).long()]
 
     def run(steps: int, optimizer: torch.optim.Optimizer, features: Tensor | None) -> None:
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, [g["lr"] for g in optimizer.param_groups], steps, pct_start=0.05, final_div_factor=1e3
         )
         for step in range(steps):
-            rows = torch.randint(len(at), (BATCH,))
-            here = torch.sigmoid(logits[at[rows]]) if features is None else features[at[rows]]
+            rows = draw()
+            whole = logits() if features is None else None
+            here = features[at[rows]] if whole is None else torch.sigmoid(whole.index_select(0, at[rows]))
             loss = ((net(here, direction[rows]) - color[rows]) ** 2).mean()
-            whole = loss
-            if features is None:
+            apart = torch.zeros(())
+            if whole is not None:
                 some = torch.randint(len(pairs[0]), (BATCH,))
-                whole = loss + SMOOTH * ((logits[pairs[0][some]] - logits[pairs[1][some]]) ** 2).sum(1).mean()
+                one, other = (whole.index_select(0, pair[some]) for pair in pairs)
+                apart = SMOOTH * ((one - other) ** 2).sum(1).mean()
             optimizer.zero_grad(set_to_none=True)
-            whole.backward()
+            (loss + apart).backward()
             optimizer.step()
             schedule.step()
             if step % 200 == 0 or step == steps - 1:
                 good, spent = -10 * np.log10(loss.item()), time.perf_counter() - start
                 print(f"{step:5d} {good:6.2f} dB {spent:5.0f} s", flush=True)
 
+    with torch.no_grad():
+        begun = torch.sigmoid(logits())
+    run(FIRST_STEPS, torch.optim.Adam(net.parameters(), lr=RATE_NETWORK), begun)
     run(STEPS, torch.optim.Adam(groups), None)
-    stored = to_bytes(torch.sigmoid(logits).detach().numpy().astype(np.float64))
+    stored = to_bytes(torch.sigmoid(logits()).detach().numpy().astype(np.float64))
     run(LAST_STEPS, torch.optim.Adam(net.parameters(), lr=RATE_NETWORK / 2), torch.from_numpy(decoded(stored)))
-    return stored, net
+    image = np.zeros((there.size, CHANNELS), np.uint8)
+    image[places] = stored
+    return image, net
 
 
 def write(folder: Path, made: Quads, stored: NDArray[np.uint8], net: Colour) -> None:
@@ -165,11 +227,11 @@ def main(folder: Path) -> None:
     # Patches that no ray meets are left out, as those that no training camera sees are by the exporter.
     met = tiles(np.bincount(rays.texel, minlength=there.size).reshape(there.shape))[: len(made.corners)]
     kept = np.flatnonzero(met.any(axis=(1, 2)))
-    made, there = Quads(made.corners[kept]), untiled(tiles(there)[kept])
+    made, there = Quads(made.corners[kept], made.normals[kept]), untiled(tiles(there)[kept])
     rays = seen(made.surface(there[..., None].astype(np.uint8)), cameras, there)
     rays = rays.of(rays.matched)
     print(f"{len(kept)} patches, {np.count_nonzero(there)} texels, {len(rays)} rays", flush=True)
-    stored, net = fit(rays, there.size, neighbours(there))
+    stored, net = fit(rays, made, there)
     unknown = ~there.ravel() | (np.bincount(rays.texel, minlength=there.size) == 0)
     values = np.where(unknown[:, None], np.nan, stored).reshape(*there.shape, CHANNELS)
     stored = np.round(filled(values)).astype(np.uint8).reshape(-1, CHANNELS)
@@ -179,14 +241,14 @@ def main(folder: Path) -> None:
     print(f"{folder}: {sum(f.stat().st_size for f in folder.iterdir())} bytes")
 
 
-def neighbours(there: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
+def neighbours(there: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Numbers of texels that are there and side by side in one patch."""
     number = np.arange(there.size).reshape(there.shape)
     across = there[:, 1:] & there[:, :-1] & (np.arange(1, there.shape[1]) % SIDE > 0)
     down = there[1:] & there[:-1] & (np.arange(1, there.shape[0]) % SIDE > 0)[:, None]
     one = np.concatenate([number[:, :-1][across], number[:-1][down]])
     other = np.concatenate([number[:, 1:][across], number[1:][down]])
-    return torch.from_numpy(one), torch.from_numpy(other)
+    return one, other
 
 
 def tiles(image: NDArray[Any]) -> NDArray[Any]:

@@ -43,7 +43,7 @@ def sample(name: str) -> list[Row]:
             fits.append(decibels(picture(scene, placed(camera, turn)), analytic.render(camera)[..., :3]))
     size = f"{lens.stat().st_size:,} bytes as .lens, {given(module):,} in the method's files"
     twin, fit = "shaders beside float64 NumPy, three cameras", "held-out views beside the analytic scene"
-    detail = f"{listed(twins)}; {100 * max(apart):.1f}% of the pixels left out: 1/256 pixel or less from an edge, or "
+    detail = f"{listed(twins)}; {100 * max(apart):.1f}% of the pixels left out: 1/2048 pixel or less from an edge, or "
     detail += f"two depths or texels to choose from; with them {listed(whole)}"
     return [
         at_least(f"{name} sample: {twin}: least", 45, min(twins), "dB", detail),
@@ -63,10 +63,10 @@ def picture(scene: splatlens.Scene, camera: Camera, reference: bool = False) -> 
     return np.clip(image[..., :3], 0, 1).astype(np.float64)
 
 
-def sure(scene: splatlens.Scene, camera: Camera, edge: float = 1 / 256) -> NDArray[np.bool_]:
-    """(H, W) pixels in which a rasteriser's rounding decides nothing: an edge, two surfaces, two texels.
+def sure(scene: splatlens.Scene, camera: Camera, edge: float = 1 / 2048) -> NDArray[np.bool_]:
+    """(H, W) pixels in which rounding decides nothing: an edge, two surfaces, two texels.
 
-    edge: pixels that it may move an edge.
+    edge: pixels by which float32 may move one.
     """
     sys.path.insert(0, str(ROOT))
     from tests.mesh_pictures import meshes_alone

@@ -17,8 +17,6 @@ from splatlens import server
 from splatlens.viewer.camera import Camera
 
 POSTER = "mobilenerf_poster"
-#: Pixels: the grid that SwiftShader's rasteriser places vertices on.
-SNAP = 1 / 16
 
 
 def rows() -> list[Row]:
@@ -58,11 +56,11 @@ def _beside(launched: Any, name: str, lens: Path) -> list[Row]:
         whole, inside, apart = [], [], []
         for (camera, _), picture in zip(views, got["pictures"], strict=True):
             want, drawn = scene.render(camera, background=(0, 0, 0)), floats(picture)
-            mask = figures_fields.sure(scene, camera, SNAP)
+            mask = figures_fields.sure(scene, camera)
             whole.append(psnr(drawn, want))
             inside.append(psnr(drawn[mask], want[mask]))
             apart.append(1 - mask.mean())
-    detail = f"{min(inside):.1f} dB without the pixels that show an edge within 1/16 pixel of a sample, "
+    detail = f"{min(inside):.1f} dB without the pixels that show an edge within 1/2048 pixel of a sample, "
     detail += f"{100 * np.max(apart):.1f}% or less; a frame of another background {np.median(got['frame']):.0f} ms"
     what = f"{name}, Chromium against headless, float picture, three views: least"
     return [at_least(what, 50, min(whole), "dB", detail)]

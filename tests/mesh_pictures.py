@@ -17,7 +17,7 @@ from splatlens.viewer.render import Layer, Renderer, parted, render_reference
 
 @dataclass(frozen=True)
 class Comparison:
-    """got, want (height, width, 4). sure (height, width): pixels whose samples all lie 1/256 pixel or more from the
+    """got, want (height, width, 4). sure (height, width): pixels whose samples all lie 1/2048 pixel or more from the
     edges of what they see, as the reference measures it; not where the pictures agree."""
 
     got: NDArray[np.float32]
@@ -68,6 +68,6 @@ def compared(
 ) -> Comparison:
     """A scene by the shaders and by the reference. Not sure are also hits of nearly one depth, and texels' borders."""
     seen = meshes_alone(layers, camera, options).samples
-    sure = (seen.edge > 1 / 256) & (seen.gap > 1e-5) & (seen.texel > 1e-3)
+    sure = (seen.edge > 1 / 2048) & (seen.gap > 1e-5) & (seen.texel > 1e-3)
     got = renderer.render(layers, camera, options, budget)
     return Comparison(got, render_reference(layers, camera, options, budget), np.asarray(sure.all(axis=2)))

@@ -30,11 +30,11 @@ def mesh_raster(
     layers: NDArray[np.void],
     blocks: NDArray[np.void],
     words: NDArray[np.uint32],
-    grid: float = 1 / 256,
+    grid: float = 1 / 2048,
 ) -> MeshIds:
     """Of `side` samples a pixel along x and y.
 
-    Samples are not sure within `grid` pixels of an edge (rasterisers snap vertices to 1/256 pixel), where two hits
+    Samples are not sure within `grid` pixels of an edge (what float32 makes of one), where two hits
     differ by less than 1e-5 of their depth, and within a thousandth of a texel of one that may be empty.
     """
     side, near = int(mesh_frame["side"]), float(frame["near"])

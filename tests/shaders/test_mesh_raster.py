@@ -77,3 +77,24 @@ def test_the_first_of_two_at_one_depth_is_seen(device: wgpu.GPUDevice) -> None:
     got = run_mesh_passes(device, frame, ["mesh_raster"]).read_texture("mesh_ids")
     assert set(np.unique(got)) == {0, 1, 2}
     assert set(np.unique(mesh_raster(*frame.inputs()).ids)) == {0, 1, 2}
+
+
+def test_no_sample_between_neighbours_is_lost(device: wgpu.GPUDevice) -> None:
+    """Every pixel's centre lies on the edge of two triangles, as exactly as float32 has it, and one of them takes it."""
+    rng = np.random.default_rng(5)
+    camera = Camera.look_at((3.1, -1.7, 2.3), (-0.4, 0.3, 0.2), (0.2, -1, 0.1), 40, 96, 64)
+    x, y = np.meshgrid(np.arange(camera.width + 1), np.arange(camera.height + 1))
+    pixels = np.stack([x, y], axis=-1).reshape(-1, 2)
+    depth = 3.7
+    seen = np.concatenate([(pixels - [camera.cx, camera.cy]) / [camera.fx, camera.fy], np.ones((len(pixels), 1))], 1)
+    to_world = np.linalg.inv(camera.world_to_camera)
+    positions = ((depth * seen) @ to_world[:3, :3].T + to_world[:3, 3]).astype(np.float32)
+    first = (np.arange(camera.height)[:, None] * (camera.width + 1) + np.arange(camera.width)).ravel()
+    right, below = first + 1, first + camera.width + 1
+    triangles = np.concatenate([np.stack([first, right, below + 1], 1), np.stack([first, below + 1, below], 1)])
+    # Neighbours in any order, beginning at any corner, turned either way, and in two nodes.
+    triangles = np.array([rng.permutation(t) for t in rng.permutation(triangles)], np.int32)
+    values = np.full((len(positions), 3), 200, np.uint8)
+    nodes = [Surface(positions, part, values=values) for part in np.array_split(triangles, 2)]
+    frame = mesh_frame_of([(scenes.tree_of(nodes, PLAIN), EYE)], camera)
+    assert (run_mesh_passes(device, frame, ["mesh_raster"]).read_texture("mesh_ids") > 0).all()

@@ -80,7 +80,7 @@ def test_the_first_of_two_at_one_depth_is_seen(device: wgpu.GPUDevice) -> None:
 
 
 def test_no_sample_between_neighbours_is_lost(device: wgpu.GPUDevice) -> None:
-    """Every pixel's centre lies on the edge of two triangles, as exactly as float32 has it, and one of them takes it."""
+    """Every pixel's centre lies on an edge of two triangles, as exactly as float32 has it; one of them takes it."""
     rng = np.random.default_rng(5)
     camera = Camera.look_at((3.1, -1.7, 2.3), (-0.4, 0.3, 0.2), (0.2, -1, 0.1), 40, 96, 64)
     x, y = np.meshgrid(np.arange(camera.width + 1), np.arange(camera.height + 1))
